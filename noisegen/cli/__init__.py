@@ -1,0 +1,54 @@
+"""The `noisegen` command: each subcommand is a module of this folder, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from noisegen.errors import NoisegenError
+
+__all__ = ["main"]
+
+# command name -> (module in this folder that exports `command`, one-line help shown in the list)
+COMMANDS = {
+    "make-manifest": ("make_manifest", "Scan a folder of photographs into a Parquet manifest."),
+    "build-dataset": ("build_dataset", "Build a noisy/clean dataset from a manifest."),
+    "status": ("status", "Show how far a dataset is."),
+    "verify": ("verify", "Check every file of a dataset against its recorded hashes."),
+    "train-noise-model": ("train_noise_model", "Train a noise model on real noisy/clean pairs."),
+    "eval-noise": ("eval_noise", "Score a noise model against real pairs."),
+    "import-checkpoint": ("import_checkpoint", "Convert a published NM-FlowGAN checkpoint."),
+    "run": ("run", "Run the steps of a pipeline file."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name, so that `--help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"noisegen.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except NoisegenError as error:
+            click.echo(f"noisegen: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="noisegen")
+def main() -> None:
+    """Turn clean photographs into realistic noisy/clean pairs, at any scale, reproducibly."""

@@ -1,0 +1,64 @@
+"""What every noise model offers, and the randomness it is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from noisegen.conditions import Condition, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["NoiseModel", "Randomness"]
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """Random numbers for one batch, made outside the model (see `noisegen.synthesis.randomness`).
+
+    Attributes:
+        normal: float32 [B, C, H, W], standard normal.
+        uniform: float32 [B, C, H, W] in [0, 1), independent of `normal`.
+    """
+
+    normal: torch.Tensor
+    uniform: torch.Tensor
+
+
+class NoiseModel(Protocol):
+    """An object that turns clean pictures into noisy ones.
+
+    Attributes:
+        vocabulary: the cameras and ISO settings it knows.
+        channels: 1 (grey) or 3 (RGB).
+        bit_depth: 8 to 16; pixel values lie in 0 .. 2**bit_depth - 1.
+    """
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def bit_depth(self) -> int: ...
+
+    def sample(
+        self, clean: torch.Tensor, condition: Sequence[Condition], *, noise: Randomness
+    ) -> torch.Tensor:
+        """Draws noisy pictures.
+
+        Args:
+            clean: float32 [B, C, H, W], integer values in 0 .. 2**bit_depth - 1.
+            condition: one (camera, ISO) for each picture of the batch.
+            noise: the random numbers to use; the result is a pure function of the three arguments.
+
+        Returns:
+            float32 [B, C, H, W], integer values in 0 .. 2**bit_depth - 1.
+
+        Raises:
+            InputError: a camera or ISO that the model does not cover.
+        """
+        ...
