@@ -1,0 +1,68 @@
+"""Noise models: the protocol they share, loading by name or file, and preparation for fast synthesis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisegen.errors import UsageError
+from noisegen.models.checkpoint import Checkpoint, checkpoint_sha256, read_checkpoint, resolve_checkpoint
+from noisegen.models.protocol import NoiseModel, Randomness
+
+if TYPE_CHECKING:
+    from noisegen.models.nm_flowgan.model import NMFlowGAN
+
+__all__ = [
+    "NoiseModel",
+    "Randomness",
+    "checkpoint_sha256",
+    "load_noise_model",
+    "nm_flowgan_checkpoint",
+    "nm_flowgan_from_checkpoint",
+    "prepare_for_synthesis",
+]
+
+NM_FLOWGAN = "nm-flowgan"
+
+
+def load_noise_model(source: str | Path = "default", *, device: str = "cpu") -> NMFlowGAN:
+    """Loads a trained noise model in eval mode, float32.
+
+    Args:
+        source: "default" (comes with the package) or a .safetensors checkpoint.
+        device: where to put it, for example "cpu" or "cuda".
+
+    Raises:
+        UsageError: the file is missing, no checkpoint, or of something else than a noise model.
+    """
+    path = resolve_checkpoint(source)
+    checkpoint = read_checkpoint(path)
+    if checkpoint.kind != NM_FLOWGAN:
+        raise UsageError(f"{path} holds a {checkpoint.kind}, not a noise model")
+    return nm_flowgan_from_checkpoint(checkpoint, str(path)).to(device)
+
+
+def nm_flowgan_from_checkpoint(checkpoint: Checkpoint, where: str) -> NMFlowGAN:
+    """Builds the model of a checkpoint, with its critic when the weights hold one.
+
+    Raises:
+        UsageError: names or shapes of the weights do not fit the stated architecture.
+    """
+    from noisegen.models.nm_flowgan.config import config_from_dict
+    from noisegen.models.nm_flowgan.model import NMFlowGAN
+
+    if checkpoint.vocabulary is None:
+        raise UsageError(f"{where} lists no cameras and ISO settings")
+    has_critic = any(name.startswith("critic.") for name in checkpoint.tensors)
+    model = NMFlowGAN(config_from_dict(checkpoint.config), checkpoint.vocabulary, critic=has_critic)
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in checkpoint.tensors.items()})
+    except RuntimeError as error:
+        raise UsageError(f"{where}: the weights do not fit the stated architecture: {error}") from error
+    return model.eval()
+
+
+def nm_flowgan_checkpoint(model: NMFlowGAN, card: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint of a model as it stands."""
+    return Checkpoint(NM_FLOWGAN, model.config.to_dict(), model.state_dict(), model.vocabulary, card)

@@ -1,0 +1,1 @@
+"""NM-FlowGAN (Han and Yu, arXiv 2312.10112)."""

@@ -1,0 +1,106 @@
+"""Sizes of an NM-FlowGAN and its named presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from noisegen.errors import UsageError
+
+__all__ = ["PRESETS", "NMFlowGANConfig", "config_from_dict"]
+
+
+@dataclass(frozen=True)
+class NMFlowGANConfig:
+    """Architecture of an NM-FlowGAN; the defaults are the paper's (arXiv 2312.10112, section III).
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB).
+        bit_depth: 8 to 16; one unit of the flow is 2**bit_depth grey levels.
+        condition_encoder: "residual" is the paper's network on one-hot codes; "table" one learned row per (ISO, camera).
+        flow_blocks: number of (structure-aware, signal-dependent, conditional linear) triples.
+        structure_width, structure_depth: channels and 3x3 layers of the structure-aware encoder (receptive field
+            2 * depth + 1).
+        signal_widths: channels of the signal-dependent encoder's pointwise layers.
+        signal_norm: InstanceNorm over the whole picture in the signal-dependent encoder. Without it the pixel-wise noise
+            of a pixel does not depend on where the picture was cut.
+        unet_width: channels of the generator's first level; each level below has twice as many.
+        unet_depth: levels of the generator; picture sides are padded to multiples of 2**(unet_depth - 1).
+        conditional: generator and critic also get a bias per channel from the condition, and the generator sees the
+            clean picture.
+        unet_unit: grey levels (8-bit) that count as 1 at the generator's input.
+        quantize: floor and clip the pixel-wise noisy picture before the generator, as the paper's code does.
+        critic_width: channels of the critic's first layer (at most 8 times as many in the last).
+        critic_unit: grey levels (8-bit) that count as 1 for the noise at the critic's input.
+    """
+
+    channels: int = 3
+    bit_depth: int = 8
+    condition_encoder: Literal["residual", "table"] = "residual"
+    flow_blocks: int = 2
+    structure_width: int = 16
+    structure_depth: int = 4
+    signal_widths: tuple[int, ...] = (16, 32, 32, 16)
+    signal_norm: bool = True
+    unet_width: int = 64
+    unet_depth: int = 5
+    conditional: bool = False
+    unet_unit: float = 256.0
+    quantize: bool = True
+    critic_width: int = 64
+    critic_unit: float = 256.0
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise UsageError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels}")
+        if not 8 <= self.bit_depth <= 16:
+            raise UsageError(f"bit_depth must be 8 to 16, not {self.bit_depth}")
+
+    @property
+    def levels(self) -> float:
+        """Number of grey levels, the scale between pixel values and the flow's units."""
+        return float(2**self.bit_depth)
+
+    @property
+    def grey(self) -> float:
+        """Pixel values in one 8-bit grey level."""
+        return self.levels / 256.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the checkpoint's metadata."""
+        return asdict(self)
+
+
+PRESETS: dict[str, NMFlowGANConfig] = {
+    "paper": NMFlowGANConfig(),
+    "compact": NMFlowGANConfig(
+        condition_encoder="table",
+        flow_blocks=1,
+        signal_widths=(16, 16),
+        signal_norm=False,
+        unet_width=16,
+        unet_depth=2,
+        conditional=True,
+        unet_unit=16.0,
+        quantize=False,
+        critic_width=16,
+        critic_unit=16.0,
+    ),
+}
+
+
+def config_from_dict(values: Mapping[str, Any]) -> NMFlowGANConfig:
+    """The configuration stored in a checkpoint.
+
+    Raises:
+        UsageError: a field is unknown or missing, so the file comes from another version.
+    """
+    fields = NMFlowGANConfig().to_dict()
+    if set(values) != set(fields):
+        odd = sorted(set(values) ^ set(fields))
+        raise UsageError(f"checkpoint configuration does not fit this version of noisegen: {', '.join(odd)}")
+    return replace(
+        NMFlowGANConfig(),
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()},
+    )

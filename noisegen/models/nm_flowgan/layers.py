@@ -1,0 +1,161 @@
+"""The conditional affine layers of the pixel-wise flow (paper section III-C, equations 9 to 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from noisegen.conditions import ConditionMix, Vocabulary
+
+__all__ = [
+    "ConditionCode",
+    "ConditionTable",
+    "ConditionalLinear",
+    "ResidualEncoder",
+    "SignalDependent",
+    "StructureAware",
+    "encode_conditions",
+]
+
+
+@dataclass(frozen=True)
+class ConditionCode:
+    """The conditions of a batch as tensors.
+
+    Attributes:
+        onehot: float32 [N, isos + cameras], N = B, or 2B when some ISO is interpolated (all lows, then all highs).
+        row: int64 [N], iso index * cameras + camera index.
+        weight: float32 [B], position between low and high; None when every ISO is a known one.
+    """
+
+    onehot: Tensor
+    row: Tensor
+    weight: Tensor | None
+
+    def blend(self, values: Tensor) -> Tensor:
+        """[N, K] per-condition values -> [B, K], linear between the low and the high ISO's values."""
+        if self.weight is None:
+            return values
+        low, high = values.chunk(2)
+        return torch.lerp(low, high, self.weight.to(values.dtype)[:, None])
+
+
+def encode_conditions(
+    vocabulary: Vocabulary, mixes: Sequence[ConditionMix], device: torch.device | str = "cpu"
+) -> ConditionCode:
+    """Looks the resolved conditions of a batch up in the vocabulary."""
+    exact = all(mix.weight == 0 for mix in mixes)
+    known = [mix.low for mix in mixes] if exact else [m.low for m in mixes] + [m.high for m in mixes]
+    indices = torch.tensor([vocabulary.index(c) for c in known], dtype=torch.int64)
+    iso, camera = indices[:, 0], indices[:, 1]
+    onehot = torch.cat(
+        [
+            nn.functional.one_hot(iso, len(vocabulary.isos)),
+            nn.functional.one_hot(camera, len(vocabulary.cameras)),
+        ],
+        dim=1,
+    ).float()
+    row = iso * len(vocabulary.cameras) + camera
+    weight = None if exact else torch.tensor([mix.weight for mix in mixes], device=device)
+    return ConditionCode(onehot.to(device), row.to(device), weight)
+
+
+class ResidualEncoder(nn.Module):
+    """The paper's condition encoder: one-hot ISO and camera -> residual network -> [B, out] (section III-C)."""
+
+    def __init__(self, codes: int, out: int, hidden: int = 5, blocks: int = 3) -> None:
+        super().__init__()
+        self.initial = nn.Linear(codes, hidden)
+        self.blocks = nn.ModuleList(_ResidualBlock(hidden) for _ in range(blocks))
+        self.final = nn.Linear(hidden, out)
+
+    def forward(self, code: ConditionCode) -> Tensor:
+        x = self.initial(code.onehot)
+        for block in self.blocks:
+            x = block(x)
+        return code.blend(self.final(x))
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width, eps=1e-3) for _ in range(2))
+        self.linears = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
+        last = self.linears[1]
+        assert isinstance(last, nn.Linear)
+        nn.init.uniform_(last.weight, -1e-3, 1e-3)
+        nn.init.uniform_(last.bias, -1e-3, 1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x
+        for norm, linear in zip(self.norms, self.linears, strict=True):
+            h = linear(torch.relu(norm(h)))
+        return x + h
+
+
+class ConditionTable(nn.Module):
+    """One learned row of `out` values per (ISO, camera): the compact model's condition encoder."""
+
+    def __init__(self, rows: int, out: int, std: float = 1.0) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(rows, out) * std)
+
+    def forward(self, code: ConditionCode) -> Tensor:
+        return code.blend(self.table[code.row])
+
+
+class ConditionalLinear(nn.Module):
+    """CL2: log-scale and bias per channel from a table over (ISO, camera) (equation 9, after sRGBFlow)."""
+
+    def __init__(self, rows: int, channels: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(rows, channels))
+        self.bias = nn.Parameter(torch.zeros(rows, channels))
+
+    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
+        log_scale, bias = code.blend(self.log_scale[code.row]), code.blend(self.bias[code.row])
+        return log_scale[:, :, None, None], bias[:, :, None, None]
+
+
+class SignalDependent(nn.Module):
+    """SDL: log-scale and bias per pixel from the clean value and the condition (equations 10 and 11)."""
+
+    def __init__(self, encoder: nn.Module, channels: int, widths: Sequence[int], norm: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        layers: list[nn.Module] = [nn.Conv2d(2 * channels, widths[0], 1)]
+        if not norm:
+            layers.append(nn.LeakyReLU(0.2))
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            layers.append(nn.Conv2d(before, after, 1))
+            if norm:
+                layers.append(nn.InstanceNorm2d(after, affine=True))
+            layers.append(nn.LeakyReLU(0.2))
+        layers += [nn.Conv2d(widths[-1], 2 * channels, 1), nn.Tanh()]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
+        embedding = self.encoder(code)[:, :, None, None].expand(-1, -1, *clean.shape[2:])
+        log_scale, bias = self.body(torch.cat([embedding, clean], dim=1)).chunk(2, dim=1)
+        return log_scale, bias
+
+
+class StructureAware(nn.Module):
+    """SAL: log-scale and bias per pixel from the clean neighbourhood, weighted by the condition (equations 12, 13)."""
+
+    def __init__(self, encoder: nn.Module, channels: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 1), nn.ReLU()]
+        for _ in range(depth):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
+        layers += [nn.Conv2d(width, 2 * channels, 1), nn.Tanh()]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
+        weights = self.encoder(code)[:, :, None, None]
+        log_scale, bias = (self.body(clean) * weights).chunk(2, dim=1)
+        return log_scale, bias
