@@ -1,0 +1,186 @@
+"""Random numbers as a pure function of (seed, image id, variant, pixel): one Philox4x32-10 block a pixel."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import torch
+
+from noisegen.models.protocol import Randomness
+
+__all__ = ["batch_randomness", "philox4x32", "randomness", "tile_key"]
+
+MASK = 0xFFFFFFFF
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+
+# The working set of a chunk (five int64 arrays and a few float32) must stay inside a core's L2 cache.
+CHUNK_PIXELS = 16384
+# Vectorised log, sin and cos may end an array with a scalar routine that rounds differently. Here they
+# only see whole multiples of this many elements, so that a pixel's value cannot depend on its place.
+VECTOR_MULTIPLE = 64
+
+
+def tile_key(seed: int, image_id: str, variant: int) -> int:
+    """The 64-bit Philox key shared by all pixels of one variant of a photograph.
+
+    Args:
+        seed: the run's seed.
+        image_id: the photograph's id in the manifest.
+        variant: number of the noisy version of this photograph, from 0.
+    """
+    message = f"noise\0{seed}\0{variant}\0{image_id}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "little")
+
+
+def randomness(
+    key: int, y: int, x: int, height: int, width: int, channels: int, *, device: torch.device | str = "cpu"
+) -> Randomness:
+    """The random numbers of a rectangle of a photograph.
+
+    A pixel's numbers depend on the key and its coordinates in the photograph alone, never on the rectangle.
+    The counter is (x, y, 0, 0); the upper 24 bits of the four words make two Box-Muller pairs, the lower 8
+    bits one uniform each.
+
+    Args:
+        key: 64-bit key, see `tile_key`.
+        y, x: the rectangle's first row and column in the photograph.
+        height, width: its size in pixels.
+        channels: 1 or 3.
+        device: where to make the numbers.
+
+    Returns:
+        ``normal`` and ``uniform``, float32 [channels, height, width] without a batch dimension; ``uniform``
+        takes the values 0/256 ... 255/256.
+    """
+    batch = batch_randomness([key], [y], [x], height, width, channels, device=device)
+    return Randomness(batch.normal[0], batch.uniform[0])
+
+
+def batch_randomness(
+    keys: Sequence[int],
+    ys: Sequence[int],
+    xs: Sequence[int],
+    height: int,
+    width: int,
+    channels: int,
+    *,
+    device: torch.device | str = "cpu",
+) -> Randomness:
+    """`randomness` for several rectangles of one size: tensors are float32 [B, channels, height, width]."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, not {channels}")
+    device = torch.device(device)
+    shape = (len(keys), channels, height, width)
+    normal = torch.empty(shape, dtype=torch.float32, device=device)
+    uniform = torch.empty(shape, dtype=torch.float32, device=device)
+    if device.type == "cpu":
+        rows = max(1, min(height, CHUNK_PIXELS // width))
+        scratch = _Scratch(1, rows, width, device)
+        for i, (key, y, x) in enumerate(zip(keys, ys, xs, strict=True)):
+            columns = torch.arange(x, x + width).view(1, 1, width)
+            for top in range(0, height, rows):
+                bottom = min(top + rows, height)
+                lines = torch.arange(y + top, y + bottom).view(1, -1, 1)
+                out = normal[i : i + 1, :, top:bottom], uniform[i : i + 1, :, top:bottom]
+                _fill(key & MASK, key >> 32, lines, columns, *out, scratch)
+    else:
+        # one launch for all rectangles: on a GPU the number of kernels counts, not their size
+        low = torch.tensor([key & MASK for key in keys], device=device).view(-1, 1, 1)
+        high = torch.tensor([key >> 32 for key in keys], device=device).view(-1, 1, 1)
+        lines = torch.tensor(ys, device=device).view(-1, 1, 1) + torch.arange(height, device=device).view(
+            -1, 1
+        )
+        columns = torch.tensor(xs, device=device).view(-1, 1, 1) + torch.arange(width, device=device)
+        scratch = _Scratch(len(keys), height, width, device)
+        _fill(low, high, lines, columns, normal, uniform, scratch)
+    return Randomness(normal, uniform)
+
+
+def philox4x32(
+    counter: Sequence[torch.Tensor],
+    key: tuple[int | torch.Tensor, int | torch.Tensor],
+    out: Sequence[torch.Tensor],
+    spare: torch.Tensor,
+) -> list[torch.Tensor]:
+    """Philox4x32-10 (Salmon et al. 2011), the same integers on every device.
+
+    Args:
+        counter: four int64 tensors with values below 2**32 that broadcast to the shape of ``out``.
+        key: two words below 2**32, numbers or int64 tensors that broadcast likewise.
+        out: four int64 tensors to compute in; they hold the words afterwards, in another order.
+        spare: int64 tensor of the same shape, overwritten.
+
+    Returns:
+        The four words in order; only the lower 32 bits of each element are meant.
+    """
+    k0, k1 = key
+    c0, c1, c2, c3 = counter
+    # Two rounds while the counter's words are still rows and columns cost next to nothing.
+    for _ in range(2):
+        p0 = (c0 & MASK) * MULTIPLIERS[0]
+        p1 = (c2 & MASK) * MULTIPLIERS[1]
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1, (p0 >> 32) ^ c3 ^ k1, p0
+        k0, k1 = (k0 + KEY_STEPS[0]) & MASK, (k1 + KEY_STEPS[1]) & MASK
+    for buffer, value in zip(out, (c0, c1, c2, c3), strict=True):
+        buffer.copy_(value.expand_as(buffer))
+    c0, c1, c2, c3 = out
+    for _ in range(ROUNDS - 2):
+        # int64 products wrap around and keep all 64 bits; the shift's sign bits are masked in the next round
+        c0.bitwise_and_(MASK).mul_(MULTIPLIERS[0])
+        c2.bitwise_and_(MASK).mul_(MULTIPLIERS[1])
+        c1.bitwise_xor_(torch.bitwise_right_shift(c2, 32, out=spare)).bitwise_xor_(k0)
+        c3.bitwise_xor_(torch.bitwise_right_shift(c0, 32, out=spare)).bitwise_xor_(k1)
+        c0, c1, c2, c3 = c1, c2, c3, c0
+        k0, k1 = (k0 + KEY_STEPS[0]) & MASK, (k1 + KEY_STEPS[1]) & MASK
+    return [c0, c1, c2, c3]
+
+
+class _Scratch:
+    """Flat working memory for rectangles of up to `batch` x `height` x `width` pixels."""
+
+    def __init__(self, batch: int, height: int, width: int, device: torch.device) -> None:
+        size = -(-batch * height * width // VECTOR_MULTIPLE) * VECTOR_MULTIPLE
+        self.words = torch.zeros((5, size), dtype=torch.int64, device=device)
+        self.reals = torch.zeros((3, size), dtype=torch.float32, device=device)
+
+
+def _fill(
+    k0: int | torch.Tensor,
+    k1: int | torch.Tensor,
+    lines: torch.Tensor,
+    columns: torch.Tensor,
+    normal: torch.Tensor,
+    uniform: torch.Tensor,
+    scratch: _Scratch,
+) -> None:
+    """Fills ``normal`` and ``uniform`` [B, C, h, w]; ``lines`` is [B, h, 1], ``columns`` [B, 1, w]."""
+    batch, channels, height, width = normal.shape
+    pixels = batch * height * width
+    shape = (batch, height, width)
+    buffers = [words[:pixels].view(shape) for words in scratch.words]
+    zero = torch.zeros((1, 1, 1), dtype=torch.int64, device=normal.device)
+    words = philox4x32((columns, lines, zero, zero), (k0, k1), buffers[:4], buffers[4])
+
+    spare = buffers[4]
+    for channel in range(channels):
+        uniform[:, channel].copy_(torch.bitwise_and(words[channel], 0xFF, out=spare))
+    uniform.mul_(2.0**-8)
+
+    padded = -(-pixels // VECTOR_MULTIPLE) * VECTOR_MULTIPLE
+    radius, angle, wave = (reals[:padded] for reals in scratch.reals)
+    for first in range(0, channels, 2):
+        for real, word in ((radius, words[first]), (angle, words[first + 1])):
+            torch.bitwise_right_shift(word, 8, out=spare).bitwise_and_(0xFFFFFF)
+            real[:pixels].view(shape).copy_(spare)
+        # (n + 1) / 2**24 lies in (0, 1], so the logarithm is finite
+        radius.add_(1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+        angle.mul_(math.tau * 2.0**-24)
+        for channel, function in zip(
+            range(first, min(first + 2, channels)), (torch.cos, torch.sin), strict=False
+        ):
+            function(angle, out=wave).mul_(radius)
+            normal[:, channel].copy_(wave[:pixels].view(shape))
