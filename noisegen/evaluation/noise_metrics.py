@@ -70,8 +70,8 @@ def kld_nm(real: np.ndarray, synthetic: np.ndarray) -> float:
 def mean_patch_kld(real: np.ndarray, synthetic: np.ndarray) -> float:
     """`kld_nm` of a picture: the mean over non-overlapping 96x96 patches from the top-left corner.
 
-    A partial rest at the right and the bottom is left out; a side shorter than 96 is taken whole. The floor of
-    the protocol, two draws of one distribution, is about .0006.
+    A partial rest at the right and the bottom is left out; a side shorter than 96 is taken whole. The floor
+    of the protocol, two draws of one distribution, is about .0006.
 
     Args:
         real, synthetic: [H, W, C] noise of the same picture.
@@ -118,7 +118,7 @@ def autocorrelation(noise: np.ndarray, lags: Sequence[tuple[int, int]] = ACF_LAG
 
 
 def acf_error(real: np.ndarray, synthetic: np.ndarray) -> float:
-    """Mean absolute difference of two results of `autocorrelation`, each averaged over a condition's pictures."""
+    """Mean absolute difference of two autocorrelations, each averaged over a condition's pictures."""
     return float(np.mean(np.abs(np.asarray(real) - np.asarray(synthetic))))
 
 
