@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,9 @@ from noisegen.conditions import Condition, Vocabulary
 from noisegen.datasets.pairs import Pair, load_pair
 from noisegen.errors import InputError, UsageError
 from noisegen.models.classical import Awgn, Heteroscedastic
+from noisegen.models.protocol import NoiseModel
 
-__all__ = ["fit_awgn", "fit_heteroscedastic"]
+__all__ = ["fit_awgn", "fit_baselines", "fit_heteroscedastic"]
 
 BINS = 32
 # A bin with fewer pixels says little about a variance; often they are edges that moved between the shots.
@@ -55,6 +56,22 @@ def fit_heteroscedastic(pairs: Sequence[Pair]) -> Heteroscedastic:
         dark[condition] = tuple(end[0] for end in ends)
         bright[condition] = tuple(end[1] for end in ends)
     return Heteroscedastic(Vocabulary.of(tables), channels, bit_depth, dark, bright)
+
+
+def fit_baselines(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, NoiseModel]:
+    """Fits the models of the given names, ``"awgn"`` or ``"heteroscedastic"``, in this order.
+
+    Raises:
+        UsageError: as the fits, or an unknown name.
+    """
+    fits: dict[str, Callable[[Sequence[Pair]], NoiseModel]] = {
+        "awgn": fit_awgn,
+        "heteroscedastic": fit_heteroscedastic,
+    }
+    unknown = [name for name in names if name not in fits]
+    if unknown:
+        raise UsageError(f"unknown baseline {', '.join(unknown)}; there are: {', '.join(fits)}")
+    return {name: fits[name](pairs) for name in names}
 
 
 def _statistics(pairs: Iterable[Pair]) -> tuple[int, int, dict[Condition, NDArray[np.float64]]]:
