@@ -109,23 +109,27 @@ class NMFlowGAN(nn.Module):
 
     def steps(self, clean: Tensor, code: ConditionCode, noise: Randomness) -> SampleSteps:
         """Samples, keeping every intermediate (differentiable; without rounding or clipping of the result)."""
+        dequantized, pixel, base, generator_in = self.pixel_steps(clean, code, noise)
+        generator_out = self.correlate(generator_in, clean, code)
+        noisy = generator_out * (self.config.unet_unit * self.config.grey) + base
+        return SampleSteps(dequantized, pixel, base, generator_in, generator_out, noisy)
+
+    def pixel_steps(
+        self, clean: Tensor, code: ConditionCode, noise: Randomness
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The pixel-wise half of sampling: the first four fields of `SampleSteps`."""
         cfg = self.config
         dequantized = self.dequantize(clean, noise.uniform)
-        pixel_noise = self.flow.inverse(noise.normal, dequantized, code)
-        pixel = pixel_noise + dequantized
+        pixel = self.flow.inverse(noise.normal, dequantized, code) + dequantized
         if cfg.quantize:
             # floor(2**bits * dequantized), not the input, is what the published sampler subtracts and adds back;
             # they differ where float32 rounds clean + u up.
             base = torch.floor(cfg.levels * dequantized).clamp(0, cfg.levels - 1)
-            pixel_noise = (
-                torch.floor(cfg.levels * pixel).clamp(0, cfg.levels - 1) - base
-            ) / cfg.levels
+            pixel_noise = torch.floor(cfg.levels * pixel).clamp(0, cfg.levels - 1) - base
         else:
             base = clean
-        generator_in = pixel_noise * (256.0 / cfg.unet_unit)
-        generator_out = self.correlate(generator_in, clean, code)
-        noisy = generator_out * (cfg.unet_unit * cfg.grey) + base
-        return SampleSteps(dequantized, pixel, base, generator_in, generator_out, noisy)
+            pixel_noise = cfg.levels * (pixel - dequantized)
+        return dequantized, pixel, base, pixel_noise / (cfg.unet_unit * cfg.grey)
 
     @torch.inference_mode()
     def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
