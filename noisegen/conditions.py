@@ -69,7 +69,9 @@ class Vocabulary:
                 raise UsageError(f"the vocabulary's {name} repeat a value: {list(values)}")
         for condition in self.known:
             if condition.camera not in self.cameras or condition.iso not in self.isos or condition.iso <= 0:
-                raise UsageError(f"{condition} is not made of the vocabulary's cameras and positive ISO settings")
+                raise UsageError(
+                    f"{condition} is not made of the vocabulary's cameras and positive ISO settings"
+                )
 
     @classmethod
     def of(cls, conditions: Iterable[Condition]) -> Vocabulary:

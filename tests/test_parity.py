@@ -51,7 +51,9 @@ def test_sampling_reproduces_every_step(model: NMFlowGAN, golden: dict[str, np.n
     noise = Randomness(tensor(golden, "z"), tensor(golden, "u"))
     with torch.inference_mode():
         steps = model.steps(tensor(golden, "clean_u8"), model.encode(conditions(golden)), noise)
-        unet_out = model.correlate(tensor(golden, "unet_in"), steps.clean_base, model.encode(conditions(golden)))
+        unet_out = model.correlate(
+            tensor(golden, "unet_in"), steps.clean_base, model.encode(conditions(golden))
+        )
     np.testing.assert_allclose(steps.clean_dequantized, golden["clean_dequant"], atol=1e-7)
     np.testing.assert_allclose(steps.pixel, golden["px_float"], atol=1e-5)
     np.testing.assert_array_equal(steps.clean_base, golden["clean_after"])

@@ -28,13 +28,12 @@ class TrainConfig:
         penalty: weight of the gradient penalty.
         statistics: weight of the second-moment matching of generated and real noise.
         quantiles: weight of the distance between sorted generated and real noise.
-        center: remove each pair's mean brightness difference before training (drift between shots is not noise).
         balance: draw conditions, then pictures, uniformly, instead of patches.
         ema: decay of the averaged weights that are saved; 0 saves the last ones.
     """
 
     preset: str = "compact"
-    steps: int | None = 6000
+    steps: int | None = 4500
     epochs: int = 40
     batch: int = 16
     patch: int = 96
@@ -45,12 +44,11 @@ class TrainConfig:
     betas: tuple[float, float] = (0.0, 0.9)
     schedule: str = "cosine"
     generator_every: int = 1
-    adversarial: float = 0.02
-    adversarial_from: int = 2000
+    adversarial: float = 0.03
+    adversarial_from: int = 2500
     penalty: float = 10.0
     statistics: float = 1.0
     quantiles: float = 1.0
-    center: bool = True
     balance: bool = True
     ema: float = 0.998
 
@@ -76,7 +74,6 @@ RECIPES: dict[str, TrainConfig] = {
         adversarial_from=0,
         statistics=0.0,
         quantiles=0.0,
-        center=False,
         balance=False,
         ema=0.0,
     ),

@@ -18,7 +18,7 @@ __all__ = ["PatchBatch", "PatchSampler"]
 
 @dataclass(frozen=True)
 class PatchBatch:
-    """noisy, clean: float32 [B, C, patch, patch] pixel values (noisy may be fractional after centering)."""
+    """noisy, clean: float32 [B, C, patch, patch] pixel values."""
 
     noisy: Tensor
     clean: Tensor
@@ -29,7 +29,6 @@ class PatchBatch:
 class _Picture:
     noisy: np.ndarray  # [H, W, C]
     clean: np.ndarray
-    offset: np.ndarray  # float32 [C], pixel values
     condition: Condition
 
 
@@ -41,7 +40,6 @@ class PatchSampler:
         patch: side in pixels.
         levels: number of grey levels of the model (2**bit_depth).
         channels: of the model.
-        center: subtract each pair's mean difference (see `brightness_offset`).
         balance: conditions equally often, and pictures within a condition; otherwise in proportion to area.
 
     Raises:
@@ -49,7 +47,7 @@ class PatchSampler:
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], *, patch: int, levels: float, channels: int, center: bool, balance: bool
+        self, pairs: Sequence[Pair], *, patch: int, levels: float, channels: int, balance: bool
     ) -> None:
         self.patch = patch
         self.pictures: list[_Picture] = []
@@ -60,14 +58,15 @@ class PatchSampler:
                 raise UsageError(f"pair {pair.name}: {error}") from error
             height, width, depth = clean.shape
             if min(height, width) < patch:
-                raise UsageError(f"pair {pair.name} is {width}x{height}, smaller than the {patch} pixel patch")
+                raise UsageError(
+                    f"pair {pair.name} is {width}x{height}, smaller than the {patch} pixel patch"
+                )
             if depth != channels or max(int(noisy.max()), int(clean.max())) >= levels:
                 raise UsageError(
                     f"pair {pair.name} has {depth} channels and values up to {max(noisy.max(), clean.max())}; the "
                     f"model takes {channels} channels and values below {int(levels)} (--channels, --bit-depth)"
                 )
-            offset = brightness_offset(noisy, clean, levels) if center else np.zeros(depth, np.float32)
-            self.pictures.append(_Picture(noisy, clean, offset, pair.condition))
+            self.pictures.append(_Picture(noisy, clean, pair.condition))
         weights = np.array([self.patches_in(p) for p in self.pictures], dtype=np.float64)
         if balance:
             counts: dict[Condition, int] = {}
@@ -95,26 +94,8 @@ class PatchSampler:
             y, x = rng.integers(height - self.patch + 1), rng.integers(width - self.patch + 1)
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
             box = (slice(y, y + self.patch), slice(x, x + self.patch))
-            for source, out, offset in (
-                (picture.noisy, noisy, picture.offset),
-                (picture.clean, clean, np.float32(0)),
-            ):
-                patch = np.rot90(source[box].astype(np.float32) - offset, turns)
+            for source, out in ((picture.noisy, noisy), (picture.clean, clean)):
+                patch = np.rot90(source[box].astype(np.float32), turns)
                 out.append((patch[:, ::-1] if flip else patch).transpose(2, 0, 1))
             conditions.append(picture.condition)
         return PatchBatch(torch.from_numpy(np.stack(noisy)), torch.from_numpy(np.stack(clean)), conditions)
-
-
-def brightness_offset(noisy: np.ndarray, clean: np.ndarray, levels: float) -> np.ndarray:
-    """Mean of noisy - clean per channel where clipping cannot bias it: float32 [C], pixel values.
-
-    Exposure and light drift between the shots of a pair by a level or two; that is not noise. Zero for a channel with too
-    few unclipped pixels to tell.
-    """
-    offsets = []
-    for channel in range(clean.shape[2]):
-        c, n = clean[..., channel], noisy[..., channel]
-        inside = (c > 0.2 * levels) & (c < 0.8 * levels)
-        enough = inside.mean() > 0.1
-        offsets.append((n[inside].astype(np.float32) - c[inside]).mean() if enough else 0.0)
-    return np.array(offsets, dtype=np.float32)

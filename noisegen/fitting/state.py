@@ -28,10 +28,14 @@ def save_state(path: Path, step: int, parts: Parts, config: Mapping[str, Any]) -
         else:
             state = part.state_dict()["state"]
             values = {f"{index}.{key}": v for index, entry in state.items() for key, v in entry.items()}
-        tensors |= {f"{name}/{key}": value.detach().cpu().contiguous().clone() for key, value in values.items()}
+        tensors |= {
+            f"{name}/{key}": value.detach().cpu().contiguous().clone() for key, value in values.items()
+        }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata={"step": str(step), "config": json.dumps(dict(config), sort_keys=True)})
+    save_file(
+        tensors, temporary, metadata={"step": str(step), "config": json.dumps(dict(config), sort_keys=True)}
+    )
     temporary.replace(path)
 
 

@@ -25,7 +25,9 @@ def statistics_distance(fake: Tensor, real: Tensor, *, reach: int = 4) -> Tensor
         variance = centered.square().mean(dim=(2, 3)) + 1e-4
         spectrum = torch.fft.rfft2(centered / variance.sqrt()[:, :, None, None])
         correlation = torch.fft.irfft2(spectrum.abs().square(), s=noise.shape[2:]) / noise[0, 0].numel()
-        rolled = torch.roll(correlation, (reach, reach), dims=(2, 3))[:, :, : 2 * reach + 1, reach : 2 * reach + 1]
+        rolled = torch.roll(correlation, (reach, reach), dims=(2, 3))[
+            :, :, : 2 * reach + 1, reach : 2 * reach + 1
+        ]
         spectra.append(rolled)
         flat = (centered / variance.sqrt()[:, :, None, None]).flatten(2)
         terms.append((variance.log(), flat @ flat.transpose(1, 2) / flat.shape[2]))

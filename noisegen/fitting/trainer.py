@@ -121,7 +121,6 @@ class _Trainer:
             patch=config.patch,
             levels=sizes.levels,
             channels=channels,
-            center=config.center,
             balance=config.balance,
         )
         model, betas = self.model, config.betas

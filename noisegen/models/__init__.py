@@ -82,5 +82,7 @@ def prepare_for_synthesis(model: NoiseModel, *, device: str, precision: str = "f
     from noisegen.models.nm_flowgan.runtime import FusedNMFlowGAN
 
     if isinstance(model, NMFlowGAN):
-        return FusedNMFlowGAN(model, device, {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision])
+        return FusedNMFlowGAN(
+            model, device, {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+        )
     return model

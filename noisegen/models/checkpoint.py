@@ -90,7 +90,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UsageError(f"{path} is a safetensors file, but no noisegen checkpoint: its header is missing")
     if header.get("version") != VERSION:
-        raise UsageError(f"{path} has checkpoint version {header.get('version')}; this noisegen reads {VERSION}")
+        raise UsageError(
+            f"{path} has checkpoint version {header.get('version')}; this noisegen reads {VERSION}"
+        )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UsageError(f"{path} is damaged: weight {name} holds values that are not finite")

@@ -111,9 +111,7 @@ class Critic(nn.Module):
             )
             before = after
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Linear(before * 9, 100), nn.LeakyReLU(0.2), nn.Linear(100, 1)
-        )
+        self.classifier = nn.Sequential(nn.Linear(before * 9, 100), nn.LeakyReLU(0.2), nn.Linear(100, 1))
 
     def forward(self, pair: Tensor, code: ConditionCode) -> Tensor:
         """Scores a batch.

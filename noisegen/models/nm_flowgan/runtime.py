@@ -126,7 +126,9 @@ class _Constants:
             self.levels = [bias[:, :, None, None] for bias in biases]
 
 
-def _scale_and_bias(layer: nn.Module, clean: Tensor, constant: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _scale_and_bias(
+    layer: nn.Module, clean: Tensor, constant: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     if isinstance(layer, ConditionalLinear):
         return constant
     if isinstance(layer, SignalDependent):
