@@ -84,7 +84,7 @@ PRESETS: dict[str, NMFlowGANConfig] = {
         conditional=True,
         unet_unit=16.0,
         quantize=False,
-        critic_width=16,
+        critic_width=8,
         critic_unit=16.0,
     ),
 }
