@@ -67,6 +67,9 @@ class Vocabulary:
         for name, values in (("cameras", self.cameras), ("isos", self.isos), ("known", self.known)):
             if len(set(values)) != len(values):
                 raise UsageError(f"the vocabulary's {name} repeat a value: {list(values)}")
+        unpaired = sorted(set(self.cameras) - {condition.camera for condition in self.known})
+        if unpaired:
+            raise UsageError(f"the vocabulary lists no ISO setting of camera {', '.join(unpaired)}")
         for condition in self.known:
             if condition.camera not in self.cameras or condition.iso not in self.isos or condition.iso <= 0:
                 raise UsageError(
@@ -136,8 +139,8 @@ class Vocabulary:
     def draw(self, seed: int, image_id: str, variant: int, camera: str | None, iso: int | None) -> Condition:
         """Completes a missing camera or ISO at random from the known pairs, uniformly.
 
-        A pure function of its arguments. A given camera restricts the draw to its ISO settings; a given ISO to the cameras
-        whose range holds it.
+        A pure function of its arguments. A given camera restricts the draw to its ISO settings; a given ISO to the
+        cameras whose range holds it. Where both are given they are returned unchecked, for `resolve` to judge.
 
         Raises:
             InputError: when no known pair fits what was given.

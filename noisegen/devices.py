@@ -18,7 +18,7 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.split(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"device {device!r} is not known; use auto, cpu or cuda")
+        raise UsageError(f"unknown device {device!r}; use auto, cpu or cuda")
     if device != "cpu" and not torch.cuda.is_available():
         raise UsageError("this machine has no CUDA device that PyTorch can use; use --device cpu")
     return device
@@ -35,7 +35,7 @@ def resolve_precision(precision: str, device: str) -> str:
     if precision in ("float32", "bfloat16"):
         return precision
     if precision != "auto":
-        raise UsageError(f"precision {precision!r} is not known; use auto, float32 or bfloat16")
+        raise UsageError(f"unknown precision {precision!r}; use auto, float32 or bfloat16")
     if device != "cpu":
         return "bfloat16"
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)

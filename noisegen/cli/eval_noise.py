@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from noisegen.errors import UsageError
-
 if TYPE_CHECKING:
     from noisegen.models.protocol import NoiseModel
 
@@ -64,13 +62,14 @@ def command(
     import json
 
     from noisegen.datasets.pairs import read_pairs
+    from noisegen.devices import resolve_device
     from noisegen.evaluation.noise_eval import evaluate_noise
     from noisegen.evaluation.noise_tables import noise_json, noise_markdown, problems_of, write_noise_tables
     from noisegen.fitting.classical import fit_baselines
     from noisegen.models import checkpoint_sha256, load_noise_model
     from noisegen.progress import Progress
 
-    device = _resolve_device(device)
+    device = resolve_device(device)
     methods: dict[str, NoiseModel] = {"model": load_noise_model(model, device=device)}
     scored = read_pairs(pairs, split=split or None)
     baselines = [name.strip() for name in against.split(",") if name.strip()]
@@ -97,16 +96,3 @@ def command(
         write_noise_tables(output, scores, record)
     if problems_of(scores):
         context.exit(3)
-
-
-def _resolve_device(device: str) -> str:
-    import torch
-
-    available = torch.cuda.is_available()
-    if device == "auto":
-        return "cuda" if available else "cpu"
-    if device.split(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device {device!r}; give auto, cpu or cuda")
-    if device.startswith("cuda") and not available:
-        raise UsageError("no CUDA device is available here; give --device cpu or auto")
-    return device

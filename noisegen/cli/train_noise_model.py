@@ -53,8 +53,8 @@ def command(
 ) -> None:
     """Train an NM-FlowGAN on the real noisy/clean pairs listed in PAIRS (.csv or .parquet).
 
-    PAIRS has the columns noisy_path, clean_path, camera, iso and optionally split. An interrupted training continues where it was
-    when the same command is given again.
+    PAIRS has the columns noisy_path, clean_path, camera, iso and optionally split. An interrupted training
+    continues where it was when the same command is given again.
 
     \b
     Examples:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisegen.errors import UsageError
-from noisegen.models.checkpoint import read_checkpoint
+from noisegen.models.checkpoint import read_checkpoint, restore_module
 
 if TYPE_CHECKING:
     from noisegen.denoising.dncnn import DnCNN
@@ -26,9 +26,6 @@ def load_denoiser(path: Path) -> DnCNN:
     if checkpoint.kind != "dncnn":
         raise UsageError(f"{path} holds a {checkpoint.kind}, not a denoiser")
     config = checkpoint.config
-    model = DnCNN(config["channels"], config["layers"], config["width"])
-    try:
-        model.load_state_dict(dict(checkpoint.tensors))
-    except RuntimeError as error:
-        raise UsageError(f"{path}: the weights do not fit the stated architecture: {error}") from error
-    return model.eval()
+    return restore_module(
+        lambda: DnCNN(config["channels"], config["layers"], config["width"]), checkpoint.tensors, str(path)
+    )

@@ -22,8 +22,8 @@ def gradient_penalty(score: Score, real: Tensor, fake: Tensor, alpha: Tensor) ->
 
     Args:
         score: the critic.
-        real, fake: concat(noise, clean) [B, 2C, H, W] in the critic's units; the gradient is taken in both parts, as the
-            published code does.
+        real, fake: concat(noise, clean) [B, 2C, H, W] in the critic's units; the gradient is taken in both parts, as
+            the published code does.
         alpha: [B, 1, 1, 1], drawn from U(0, 1) in training.
     """
     mixed = (alpha * real + (1 - alpha) * fake).detach().requires_grad_(True)

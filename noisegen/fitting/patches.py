@@ -64,7 +64,7 @@ class PatchSampler:
             if depth != channels or max(int(noisy.max()), int(clean.max())) >= levels:
                 raise UsageError(
                     f"pair {pair.name} has {depth} channels and values up to {max(noisy.max(), clean.max())}; the "
-                    f"model takes {channels} channels and values below {int(levels)} (--channels, --bit-depth)"
+                    f"model takes {channels} channels and values below {int(levels)} (--bit-depth)"
                 )
             self.pictures.append(_Picture(noisy, clean, pair.condition))
         weights = np.array([self.patches_in(p) for p in self.pictures], dtype=np.float64)
@@ -87,7 +87,9 @@ class PatchSampler:
 
     def batch(self, rng: np.random.Generator, size: int) -> PatchBatch:
         """Draws patches at random positions, each flipped and turned at random (the same for noisy and clean)."""
-        noisy, clean, conditions = [], [], []
+        noisy: list[np.ndarray] = []
+        clean: list[np.ndarray] = []
+        conditions: list[Condition] = []
         for index in rng.choice(len(self.pictures), size=size, p=self.probabilities):
             picture = self.pictures[index]
             height, width = picture.clean.shape[:2]

@@ -46,8 +46,8 @@ def train_noise_model(
 ) -> bool:
     """Trains NM-FlowGAN on the pairs of `table` and writes the checkpoint `output`, whole or not at all.
 
-    The state of an interrupted training lies in the folder `output` + ".train" and is continued; a finished checkpoint of
-    the same recipe and pairs is left as it is.
+    The state of an interrupted training lies in the folder `output` + ".train" and is continued; a finished checkpoint
+    of the same recipe and pairs is left as it is.
 
     Args:
         table: pairs, see `noisegen.datasets.pairs.read_pairs`.
@@ -79,6 +79,11 @@ def train_noise_model(
         raise UsageError(
             f"{output} holds a model of other pairs or another recipe; choose another name or remove it"
         )
+    work = output.with_name(output.name + ".train")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{work}, the folder of the training's state, cannot be made: {error}") from error
     import torch
 
     from noisegen.fitting.trainer import train_nm_flowgan
@@ -87,7 +92,7 @@ def train_noise_model(
     model = train_nm_flowgan(
         pairs,
         config,
-        output.with_name(output.name + ".train"),
+        work,
         channels=channels,
         bit_depth=depth,
         device=device,

@@ -49,11 +49,11 @@ def load_state(path: Path, parts: Parts, config: Mapping[str, Any]) -> int:
         return 0
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
+            stored, step = json.loads(metadata["config"]), int(metadata["step"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"training state {path} is damaged ({error}); delete it to start over") from error
-    stored = json.loads(metadata["config"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UsageError(f"training state {path} is damaged ({error!r}); delete it to start over") from error
     wanted = json.loads(json.dumps(dict(config)))
     different = [
         f"{key}: {stored.get(key)!r} -> {wanted.get(key)!r}"
@@ -68,11 +68,17 @@ def load_state(path: Path, parts: Parts, config: Mapping[str, Any]) -> int:
     for name, part in parts.items():
         values = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
         if isinstance(part, nn.Module):
-            part.load_state_dict(values)
+            try:
+                part.load_state_dict(values)
+            except RuntimeError as error:
+                raise UsageError(
+                    f"training state {path} is of a model with other sizes or conditions; use the pairs it was "
+                    "made with, or delete it to start over"
+                ) from error
         else:
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in values.items():
                 index, field = key.split(".", 1)
                 state.setdefault(int(index), {})[field] = value
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
-    return int(metadata["step"])
+    return step

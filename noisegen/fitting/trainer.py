@@ -1,7 +1,7 @@
 """Training of NM-FlowGAN: flow by likelihood, generator and critic by WGAN-GP, at the same time (paper section III-E).
 
-Each network has its own loss; the pixel-wise noise is detached before the generator, so the adversarial game never moves the
-flow (the paper's "simultaneous" strategy).
+Each network has its own loss; the pixel-wise noise is detached before the generator, so the adversarial game never
+moves the flow (the paper's "simultaneous" strategy).
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from noisegen.conditions import Vocabulary
 from noisegen.datasets.pairs import Pair
@@ -26,7 +27,7 @@ from noisegen.fitting.patches import PatchBatch, PatchSampler
 from noisegen.fitting.state import load_state, save_state
 from noisegen.fitting.statistics import quantile_distance, statistics_distance
 from noisegen.models.nm_flowgan.config import PRESETS, NMFlowGANConfig
-from noisegen.models.nm_flowgan.layers import ConditionalLinear
+from noisegen.models.nm_flowgan.layers import ConditionalLinear, ConditionCode
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.protocol import Randomness
 from noisegen.progress import Progress
@@ -111,11 +112,11 @@ class _Trainer:
         self.config, self.device, self.mixed = config, device, mixed_precision
         vocabulary = Vocabulary.of(pair.condition for pair in pairs)
         sizes = architecture(config, channels, bit_depth)
-        self.model = NMFlowGAN(sizes, vocabulary, critic=True).to(
-            device=device, memory_format=torch.channels_last
-        )
+        model = NMFlowGAN(sizes, vocabulary, critic=True)
+        # torch's stubs leave this form of Module.to out
+        self.model = model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = NMFlowGAN(sizes, vocabulary, critic=True).to(device)
-        self.average.load_state_dict(self.model.state_dict())
+        self.average.load_state_dict(model.state_dict())
         self.sampler = PatchSampler(
             pairs,
             patch=config.patch,
@@ -123,7 +124,7 @@ class _Trainer:
             channels=channels,
             balance=config.balance,
         )
-        model, betas = self.model, config.betas
+        betas = config.betas
         assert model.critic is not None
         self.flow_optimizer = torch.optim.Adam(model.flow.parameters(), config.flow_lr)
         self.generator_optimizer = torch.optim.Adam(model.generator.parameters(), config.generator_lr, betas)
@@ -133,7 +134,7 @@ class _Trainer:
             (self.generator_optimizer, config.generator_lr),
             (self.critic_optimizer, config.critic_lr),
         ]
-        self.parts = {
+        self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {
             "model": model,
             "average": self.average,
             "flow_optimizer": self.flow_optimizer,
@@ -153,8 +154,10 @@ class _Trainer:
         entropy = np.random.SeedSequence([self.config.seed, step + INIT_BATCHES])
         batch = self.sampler.batch(np.random.default_rng(entropy), self.config.batch)
         generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
-        move = {"device": self.device, "memory_format": torch.channels_last}
-        return PatchBatch(batch.noisy.to(**move), batch.clean.to(**move), batch.conditions), generator  # type: ignore[arg-type]
+        noisy, clean = (
+            values.to(self.device, memory_format=torch.channels_last) for values in (batch.noisy, batch.clean)
+        )
+        return PatchBatch(noisy, clean, batch.conditions), generator
 
     def uniform(self, like: Tensor, generator: torch.Generator) -> Tensor:
         return torch.rand(like.shape, generator=generator).to(like)
@@ -162,8 +165,8 @@ class _Trainer:
     def initialise(self) -> None:
         """Data-dependent initialisation: the flow starts with latents of zero mean and unit variance per condition.
 
-        The signal- and structure-aware layers start near the identity; the last conditional linear layer's table takes the
-        mean and deviation of what reaches it.
+        The signal- and structure-aware layers start near the identity; the last conditional linear layer's table takes
+        the mean and deviation of what reaches it.
         """
         model = self.model
         last = model.flow.layers[-1]
@@ -235,25 +238,25 @@ class _Trainer:
                 raise NoisegenError(f"loss {name} is {value} at step {step}; lower the learning rates")
         return values
 
-    def correlate(self, generator_in: Tensor, clean: Tensor, code: object, grad: bool) -> Tensor:
+    def correlate(self, generator_in: Tensor, clean: Tensor, code: ConditionCode, grad: bool) -> Tensor:
         """Generated noise in pixel values, clipped as a picture clips it (half a level of room for rounding)."""
         model = self.model
         with torch.set_grad_enabled(grad), torch.autocast(self.device, torch.bfloat16, enabled=self.mixed):
-            out = model.correlate(generator_in, clean, code).float()  # type: ignore[arg-type]
+            out = model.correlate(generator_in, clean, code).float()
         noisy = out * (model.config.unet_unit * model.config.grey) + clean
         return noisy.clamp(-0.5, model.config.levels - 0.5) - clean
 
-    def score(self, code: object) -> Callable[[Tensor], Tensor]:
+    def score(self, code: ConditionCode) -> Callable[[Tensor], Tensor]:
         critic = self.model.critic
         assert critic is not None
-        return lambda pair: critic(pair, code)
+        return partial(critic, code=code)
 
     def pair(self, noise: Tensor, clean: Tensor) -> Tensor:
         config = self.model.config
         return torch.cat([noise / config.critic_unit, clean / config.levels], dim=1)
 
     def update_critic(
-        self, real: Tensor, fake: Tensor, batch: PatchBatch, code: object, generator: torch.Generator
+        self, real: Tensor, fake: Tensor, batch: PatchBatch, code: ConditionCode, generator: torch.Generator
     ) -> dict[str, Tensor]:
         alpha = torch.rand((len(real), 1, 1, 1), generator=generator).to(real)
         loss = critic_loss(
@@ -267,7 +270,7 @@ class _Trainer:
         return {"critic": loss}
 
     def update_generator(
-        self, real: Tensor, fake: Tensor, batch: PatchBatch, code: object, adversarial: bool
+        self, real: Tensor, fake: Tensor, batch: PatchBatch, code: ConditionCode, adversarial: bool
     ) -> dict[str, Tensor]:
         config = self.config
         losses: dict[str, Tensor] = {}

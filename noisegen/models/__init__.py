@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisegen.errors import UsageError
-from noisegen.models.checkpoint import Checkpoint, checkpoint_sha256, read_checkpoint, resolve_checkpoint
+from noisegen.models.checkpoint import (
+    Checkpoint,
+    checkpoint_sha256,
+    read_checkpoint,
+    resolve_checkpoint,
+    restore_module,
+)
 from noisegen.models.protocol import NoiseModel, Randomness
 
 if TYPE_CHECKING:
@@ -52,15 +58,15 @@ def nm_flowgan_from_checkpoint(checkpoint: Checkpoint, where: str) -> NMFlowGAN:
     from noisegen.models.nm_flowgan.config import config_from_dict
     from noisegen.models.nm_flowgan.model import NMFlowGAN
 
-    if checkpoint.vocabulary is None:
+    vocabulary = checkpoint.vocabulary
+    if vocabulary is None:
         raise UsageError(f"{where} lists no cameras and ISO settings")
     has_critic = any(name.startswith("critic.") for name in checkpoint.tensors)
-    model = NMFlowGAN(config_from_dict(checkpoint.config), checkpoint.vocabulary, critic=has_critic)
-    try:
-        model.load_state_dict({name: tensor.float() for name, tensor in checkpoint.tensors.items()})
-    except RuntimeError as error:
-        raise UsageError(f"{where}: the weights do not fit the stated architecture: {error}") from error
-    return model.eval()
+    return restore_module(
+        lambda: NMFlowGAN(config_from_dict(checkpoint.config), vocabulary, critic=has_critic),
+        checkpoint.tensors,
+        where,
+    )
 
 
 def nm_flowgan_checkpoint(model: NMFlowGAN, card: Mapping[str, Any]) -> Checkpoint:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-__all__ = ["Checkpoint", "checkpoint_sha256", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "checkpoint_sha256",
+    "read_checkpoint",
+    "resolve_checkpoint",
+    "restore_module",
+    "write_checkpoint",
+]
+
+M = TypeVar("M", bound="nn.Module")
 
 FORMAT = "noisegen-checkpoint"
 VERSION = 1
@@ -42,8 +52,15 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the file whole or not at all; weights keep their dtype."""
+    """Writes the file whole or not at all; weights keep their dtype.
+
+    Raises:
+        UsageError: weights are not finite, or the file cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
+
+    _refuse_not_finite(checkpoint.tensors, f"{path} is not written")
 
     vocabulary = checkpoint.vocabulary
     header = {
@@ -60,11 +77,14 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "known": [[c.camera, c.iso] for c in vocabulary.known],
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    save_file(tensors, temporary, metadata={"noisegen": json.dumps(header, sort_keys=True)})
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, metadata={"noisegen": json.dumps(header, sort_keys=True)})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"checkpoint {path} cannot be written: {error}") from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -73,7 +93,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UsageError: not a noisegen checkpoint, or its weights are not finite.
     """
-    import torch
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -93,9 +112,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UsageError(
             f"{path} has checkpoint version {header.get('version')}; this noisegen reads {VERSION}"
         )
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise UsageError(f"{path} is damaged: weight {name} holds values that are not finite")
+    _refuse_not_finite(tensors, f"{path} is damaged")
     try:
         stored = header["vocabulary"]
         vocabulary = stored and Vocabulary(
@@ -103,9 +120,40 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tuple(stored["isos"]),
             tuple(Condition(camera, iso) for camera, iso in stored["known"]),
         )
-        return Checkpoint(header["kind"], header["config"], tensors, vocabulary, header["card"])
-    except (KeyError, TypeError, ValueError) as error:
+        return Checkpoint(header["kind"], dict(header["config"]), tensors, vocabulary, dict(header["card"]))
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise UsageError(f"{path} has a damaged description: {error!r}") from error
+
+
+def _refuse_not_finite(tensors: Mapping[str, torch.Tensor], what: str) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UsageError(f"{what}: weight {name} holds values that are not finite")
+
+
+def restore_module(build: Callable[[], M], tensors: Mapping[str, torch.Tensor], where: str) -> M:
+    """The module that `build` makes, with the given weights as float32, in eval mode on the CPU.
+
+    Args:
+        build: makes the module; called with torch's default device "meta", so that sizes in a damaged file cost no
+            memory and nothing is drawn for weights that are replaced anyway.
+        tensors: its whole state dict.
+        where: the file, for messages.
+
+    Raises:
+        UsageError: the module cannot be built, or names or shapes of the weights do not fit it.
+    """
+    import torch
+
+    weights = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    try:
+        with torch.device("meta"):
+            module = build()
+        module.load_state_dict(weights, assign=True)
+    except (RuntimeError, KeyError, TypeError, ValueError, UsageError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{where}: the weights do not fit the stated architecture: {reason}") from error
+    return module.eval()
 
 
 def resolve_checkpoint(source: str | Path) -> Path:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ OFFICIAL_ISOS = (100, 400, 800, 1600, 3200)
 # Position of the authors' signal-dependent layers (conv, norm) in one flat sequence.
 _SIGNAL_LAYERS = {"0": 0, "1.0": 1, "1.1": 2, "2.0": 4, "2.1": 5, "3.0": 7, "3.1": 8, "4": 10}
 
-_RENAMES = [
+_RENAMES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^bijectors\.(\d+)\.(log_scale|bias)$", lambda m: f"flow.layers.{int(m[1]) - 1}.{m[2]}"),
     (r"^bijectors\.(\d+)\.meta_encoder\.(.+)$", lambda m: f"flow.layers.{int(m[1]) - 1}.encoder.{m[2]}"),
     (r"^bijectors\.(\d+)\.structure_encoder\.(.+)$", lambda m: f"flow.layers.{int(m[1]) - 1}.{m[2]}"),
@@ -66,7 +65,8 @@ def import_official(path: Path) -> Checkpoint:
         raise UsageError(f"{path} does not exist")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    # A malformed pickle can raise almost anything.
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path} is not a PyTorch file of plain weights: {reason}") from error
     weights = content.get("model_weight") if isinstance(content, Mapping) else None
@@ -76,8 +76,8 @@ def import_official(path: Path) -> Checkpoint:
         if "denoiser" in weights:
             return _import_denoiser(weights["denoiser"], path)
         return _import_noise_model(weights["generator"], weights.get("critic", {}), path)
-    except (KeyError, IndexError, AttributeError) as error:
-        raise UsageError(f"{path} is not laid out as the authors' file: {error!r} is missing") from error
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is not laid out as the authors' file ({error!r})") from error
 
 
 def _import_noise_model(

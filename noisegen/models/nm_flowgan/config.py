@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from noisegen.errors import UsageError
@@ -18,13 +18,14 @@ class NMFlowGANConfig:
     Attributes:
         channels: 1 (grey) or 3 (RGB).
         bit_depth: 8 to 16; one unit of the flow is 2**bit_depth grey levels.
-        condition_encoder: "residual" is the paper's network on one-hot codes; "table" one learned row per (ISO, camera).
+        condition_encoder: "residual" is the paper's network on one-hot codes; "table" one learned row per
+            (ISO, camera).
         flow_blocks: number of (structure-aware, signal-dependent, conditional linear) triples.
         structure_width, structure_depth: channels and 3x3 layers of the structure-aware encoder (receptive field
             2 * depth + 1).
         signal_widths: channels of the signal-dependent encoder's pointwise layers.
-        signal_norm: InstanceNorm over the whole picture in the signal-dependent encoder. Without it the pixel-wise noise
-            of a pixel does not depend on where the picture was cut.
+        signal_norm: InstanceNorm over the whole picture in the signal-dependent encoder. Without it the pixel-wise
+            noise of a pixel does not depend on where the picture was cut.
         unet_width: channels of the generator's first level; each level below has twice as many.
         unet_depth: levels of the generator; picture sides are padded to multiples of 2**(unet_depth - 1).
         conditional: generator and critic also get a bias per channel from the condition, and the generator sees the
@@ -100,7 +101,5 @@ def config_from_dict(values: Mapping[str, Any]) -> NMFlowGANConfig:
     if set(values) != set(fields):
         odd = sorted(set(values) ^ set(fields))
         raise UsageError(f"checkpoint configuration does not fit this version of noisegen: {', '.join(odd)}")
-    return replace(
-        NMFlowGANConfig(),
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()},
-    )
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return NMFlowGANConfig(**plain)

@@ -22,10 +22,10 @@ __all__ = ["PixelFlow", "standard_normal_log_prob"]
 
 
 class PixelFlow(nn.Module):
-    """SAL, SDL, CL2, repeated `flow_blocks` times, in the direction noise -> latent; no layer's scale or bias depends on the noise.
+    """SAL, SDL, CL2, repeated `flow_blocks` times, in the direction noise -> latent.
 
-    Noise, clean picture and latent are float [B, C, H, W]; noise and clean in units of 2**bit_depth grey levels, the clean one
-    dequantized (see `dequantize`).
+    No layer's scale or bias depends on the noise. Noise, clean picture and latent are float [B, C, H, W]; noise and
+    clean in units of 2**bit_depth grey levels, the clean one dequantized (see `NMFlowGAN.dequantize`).
     """
 
     def __init__(self, config: NMFlowGANConfig, vocabulary: Vocabulary) -> None:
@@ -69,13 +69,11 @@ class PixelFlow(nn.Module):
 
     def affine(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
         """The whole inverse as one affine map per pixel: noise = scale * z + shift, each [B, C, H, W]."""
-        log_total: Tensor | float = 0.0
-        shift: Tensor | float = 0.0
+        log_total = shift = clean.new_zeros(())
         for layer in self.layers:
             log_scale, bias = layer(clean, code)
             log_total = log_total + log_scale
             shift = shift - bias * torch.exp(-log_total)
-        assert isinstance(log_total, Tensor) and isinstance(shift, Tensor)
         return torch.exp(-log_total), shift
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +130,7 @@ class SignalDependent(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(2 * channels, widths[0], 1)]
         if not norm:
             layers.append(nn.LeakyReLU(0.2))
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers.append(nn.Conv2d(before, after, 1))
             if norm:
                 layers.append(nn.InstanceNorm2d(after, affine=True))

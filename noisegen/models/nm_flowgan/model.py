@@ -40,7 +40,13 @@ class SampleSteps:
 
 @dataclass(frozen=True)
 class FlowLikelihood:
-    """Latent [B, C, H, W], log-determinant [B] with the dequantization's term, and log-density [B] of the latent, in nats."""
+    """The terms of the flow's likelihood, in nats.
+
+    Attributes:
+        latent: float [B, C, H, W].
+        log_det: [B], the dequantization's term included.
+        log_prob: [B], log-density of the latent.
+    """
 
     latent: Tensor
     log_det: Tensor

@@ -75,10 +75,11 @@ class SpatialGenerator(nn.Module):
             if level:
                 skips.append(x)
                 x = F.max_pool2d(x, 2)
-            if biases is None:
-                x = block(x)
-            else:
-                x = block[3](block[2](block[1](block[0](x) + biases[level])))
+            assert isinstance(block, nn.Sequential)
+            x = block[0](x)
+            if biases is not None:
+                x = x + biases[level]
+            x = block[1:](x)
         for up, merge in zip(self.up, self.merge, strict=True):
             x = merge(torch.cat([up(x), skips.pop()], dim=1))
         return noise + self.last(x)[:, :, :height, :width]
