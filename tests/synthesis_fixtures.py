@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from click.testing import CliRunner, Result
 
+from noisegen.cli import main
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models import nm_flowgan_checkpoint
 from noisegen.models.checkpoint import write_checkpoint
@@ -46,3 +53,98 @@ def photograph(height: int, width: int, *, seed: int = 0, channels: int = 3, bit
     waves = [np.sin(y / a + c) + np.cos(x / b) for a, b, c in generator.uniform(3, 40, (channels, 3))]
     scaled = (np.stack(waves, axis=-1) + 2) / 4 * ((1 << bits) - 1)
     return scaled.astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def save_photograph(path: Path, picture: np.ndarray) -> Path:
+    """Writes a PNG by another encoder than the package's own."""
+    bgr = picture[..., ::-1] if picture.shape[2] == 3 else picture
+    assert cv2.imwrite(str(path), np.ascontiguousarray(bgr))
+    return path
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder with photographs, a manifest of them, and a checkpoint; datasets are built beside."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.parquet"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model.safetensors"
+
+    def arguments(self, output: Path | str, *options: str) -> list[str]:
+        """The command line of a build with small tiles and shards."""
+        fixed = ["--model", str(self.model), "--tile-size", "64", "--rows-per-shard", "3"]
+        return ["build-dataset", str(self.manifest), "-o", str(output), *fixed, *options]
+
+
+def make_workplace(root: Path, *, photographs: int, bad_rows: bool = False) -> Workplace:
+    """Photographs of different sizes, some with camera and ISO, some without."""
+    place = Workplace(root)
+    rows: list[dict[str, object]] = []
+    for i in range(photographs):
+        save_photograph(root / f"photo{i}.png", photograph(64 + 17 * (i % 4), 150 + 31 * (i % 3), seed=i))
+        camera, iso = [("S6", 100), ("S6", 400), (None, None), ("N6", None)][i % 4]
+        rows.append(
+            {"path": f"photo{i}.png", "camera": camera, "iso": iso, "scene": f"scene {i}", "ev": float("nan")}
+        )
+    if bad_rows:
+        (root / "zero.png").write_bytes(b"")
+        (root / "cut.png").write_bytes((root / "photo0.png").read_bytes()[:2000])
+        save_photograph(root / "pixel.png", photograph(1, 1))
+        save_photograph(root / "grey.png", photograph(100, 100, channels=1))
+        save_photograph(root / "deep.png", photograph(100, 100, bits=16))
+        for path, camera, iso in [
+            ("zero.png", "S6", 100),
+            ("cut.png", "S6", 100),
+            ("pixel.png", "S6", 100),
+            ("grey.png", "S6", 100),
+            ("deep.png", "S6", 100),
+            ("absent.png", "S6", 100),
+            ("photo1.png", "S6", -100),
+            ("photo1.png", "X9", 100),
+            ("photo1.png", "S6", 6400),
+        ]:
+            row = {
+                "path": path,
+                "camera": camera,
+                "iso": iso,
+                "scene": "bad",
+                "ev": 0.0,
+                "id": f"bad {len(rows)}",
+            }
+            rows.insert(2 * len(rows) % 7, row)
+    for i, row in enumerate(rows):
+        row.setdefault("id", f"picture {i}")
+    pq.write_table(pa.Table.from_pylist(rows), place.manifest)
+    save_tiny_model(place.model)
+    return place
+
+
+def command(*arguments: str) -> list[str]:
+    """A command line of the tool in a process of its own."""
+    return [sys.executable, "-c", "from noisegen.cli import main; main()", *arguments]
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the tool to its end."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False)
+
+
+def invoke(*arguments: str) -> Result:
+    """Runs the tool in this process, which spares the start of another."""
+    return CliRunner().invoke(main, arguments)
+
+
+def contents(output: Path) -> dict[str, bytes]:
+    """All files of a dataset but those that tell when and where it was built."""
+    told = ("timing.json", "host.json", "lock")
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes()
+        for path in sorted(output.rglob("*"))
+        if path.is_file() and not path.name.endswith(told)
+    }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from noisegen.conditions import Condition
 from noisegen.errors import InputError
 from noisegen.models.protocol import NoiseModel
 from noisegen.synthesis.randomness import batch_randomness, tile_key
+from noisegen.synthesis.threads import usable_cores, worker_threads
 from noisegen.tiles import tile_grid
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "keep_freed_memory",
     "synthesize",
     "tile_threads",
-    "usable_cores",
 ]
 
 # A CUDA kernel may be chosen by the batch's size, so every batch has this one, whatever was asked for.
@@ -182,23 +182,14 @@ def synthesize(
 
 @contextmanager
 def tile_threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that may call `Engine.run`: each keeps PyTorch's own work on itself.
-
-    On leaving, what has not begun is dropped and what runs is waited for.
-    """
+    """Threads that may call `Engine.run`: each keeps PyTorch's own work on itself."""
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(count, "tiles", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield pool
+        with worker_threads(count, partial(torch.set_num_threads, 1)) as pool:
+            yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
         # the count is a setting of each thread, but new threads of the process start with the last one given
         torch.set_num_threads(before)
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

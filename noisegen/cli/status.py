@@ -1,0 +1,27 @@
+"""`noisegen status`: how far a dataset is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command(name="status")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(dataset: Path, as_json: bool) -> None:
+    """Show how far DATASET is: shards, photographs, tiles, failures, rate and time left.
+
+    \b
+    Examples:
+      noisegen status OUT
+      noisegen status OUT --json | jq .seconds_left
+    """
+    from noisegen.synthesis.status import dataset_status
+
+    status = dataset_status(dataset)
+    click.echo(json.dumps(status.to_dict(), indent=1) if as_json else status.text())

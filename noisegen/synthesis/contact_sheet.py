@@ -1,0 +1,82 @@
+"""A picture of the dataset for people: clean, noisy and amplified noise of a few tiles."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from noisegen.png import decode_png
+from noisegen.synthesis.formats import Format
+from noisegen.synthesis.layout import DatasetFolder, Marker
+from noisegen.synthesis.records import read_index
+
+__all__ = ["contact_sheet"]
+
+ROWS = 8
+GAIN = 4
+CELL = 256
+MARGIN, LABEL = 8, 22
+TITLES = ("clean", "noisy", f"noise x {GAIN}, around grey")
+
+
+def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequence[Marker]) -> bytes | None:
+    """Draws up to eight tiles, evenly chosen from all of the dataset's.
+
+    Args:
+        folder: the dataset.
+        output_format: its format.
+        markers: of its finished shards.
+
+    Returns:
+        A PNG, a pure function of the shards; None where there are no tiles.
+    """
+    ends = list(accumulate(marker.tiles for marker in markers))
+    total = ends[-1] if ends else 0
+    if total == 0:
+        return None
+    count = min(ROWS, total)
+    places = [(2 * i + 1) * total // (2 * count) for i in range(count)]
+    width = len(TITLES) * (CELL + MARGIN) + MARGIN
+    sheet = Image.new("RGB", (width, LABEL + count * (CELL + LABEL + MARGIN)), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=14)
+    for column, title in enumerate(TITLES):
+        draw.text((MARGIN + column * (CELL + MARGIN), 3), title, fill="black", font=font)
+    for i, place in enumerate(places):
+        at = bisect_right(ends, place)
+        shard = markers[at].shard
+        record = read_index(folder.index_file(shard))[place - (ends[at] - markers[at].tiles)]
+        _, *files = next(output_format.read_tiles(folder, shard, [str(record["key"])]))
+        noisy, clean = (decode_png(data) for data in files)
+        top = LABEL + i * (CELL + LABEL + MARGIN)
+        label = (
+            f"{record['camera']}  ISO {record['iso']}  noise std {record['noise_std']:.2f}  {record['id']}"
+            f"  ({record['y']}, {record['x']})"
+        )
+        draw.text((MARGIN, top), label, fill="black", font=font)
+        for column, picture in enumerate((clean, noisy, _amplified(noisy, clean))):
+            sheet.paste(_cell(picture), (MARGIN + column * (CELL + MARGIN), top + LABEL))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=False, compress_level=6)
+    return buffer.getvalue()
+
+
+def _amplified(noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    levels = 256 if clean.dtype == np.uint8 else 65536
+    noise = GAIN * (noisy.astype(np.int64) - clean) + levels // 2
+    return np.clip(noise, 0, levels - 1).astype(clean.dtype)
+
+
+def _cell(picture: np.ndarray) -> Image.Image:
+    """The picture's central part, or the whole of a small one enlarged without smoothing, as 8-bit RGB."""
+    if picture.dtype == np.uint16:
+        picture = (picture >> 8).astype(np.uint8)
+    top, left = ((side - CELL) // 2 if side > CELL else 0 for side in picture.shape[:2])
+    part = np.broadcast_to(picture, (*picture.shape[:2], 3))[top : top + CELL, left : left + CELL]
+    cell = Image.fromarray(np.ascontiguousarray(part))
+    return cell if cell.size == (CELL, CELL) else cell.resize((CELL, CELL), Image.Resampling.NEAREST)

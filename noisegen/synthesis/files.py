@@ -1,0 +1,97 @@
+"""Writing small state files so that they are either whole or absent, and hashing large ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from noisegen.errors import UsageError
+
+__all__ = [
+    "FileRecord",
+    "json_bytes",
+    "read_json",
+    "record_file",
+    "sync",
+    "temporary_name",
+    "write_atomically",
+    "write_json",
+]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and xxh3_128 (hex) of a file."""
+
+    size: int
+    xxh3: str
+
+    @classmethod
+    def of(cls, data: bytes) -> FileRecord:
+        """The record of a file with this content."""
+        return cls(len(data), xxhash.xxh3_128_hexdigest(data))
+
+
+def record_file(path: Path) -> FileRecord:
+    """Reads a file and describes it."""
+    hasher = xxhash.xxh3_128()
+    size = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hasher.update(block)
+            size += len(block)
+    return FileRecord(size, hasher.hexdigest())
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces a file: whoever reads it, or finds it after a crash, sees the old content or the new one."""
+    temporary = temporary_name(path)
+    temporary.write_bytes(data)
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """The name under which `write_atomically` writes."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def json_bytes(value: object, *, indent: int | None = None) -> bytes:
+    """Canonical JSON: sorted keys, UTF-8, one newline at the end."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, indent=indent, allow_nan=False)
+    return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes canonical JSON, indented, atomically."""
+    write_atomically(path, json_bytes(value, indent=1))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a state file.
+
+    Raises:
+        UsageError: it holds something else than a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); remove it to have that part built again") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} is damaged (no JSON object); remove it to have that part built again")
+    return value

@@ -1,0 +1,178 @@
+"""What a dataset is a function of: the resolved configuration and its record beside the data."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from noisegen import __version__
+from noisegen.errors import InputError, UsageError
+from noisegen.images import probe
+from noisegen.manifest import BadRow, Manifest
+from noisegen.synthesis.files import write_json
+from noisegen.synthesis.layout import DatasetFolder
+from noisegen.tiles import tile_grid
+
+__all__ = [
+    "BuildConfig",
+    "adopt_run",
+    "choose_rows_per_shard",
+    "differences",
+    "fingerprint",
+    "host_record",
+    "stored_rows_per_shard",
+]
+
+# of the dataset's files; raised when their meaning changes
+FORMAT_VERSION = 1
+OUTPUT_NAMES = ("shards", "noisy", "clean", "index", "dataset.json", "failures.jsonl", "contact_sheet.png")
+TILES_PER_SHARD = 1000
+# how many rows are looked at, at most, to find the size of a usual photograph, and how many sizes are enough
+PROBED_ROWS, PROBED_SIZES = 64, 16
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """The resolved configuration: every setting that some byte of the dataset depends on.
+
+    Attributes:
+        format: "webdataset" or "folders".
+        tile_size: side of a tile in pixels.
+        variants: noisy versions of each photograph.
+        seed: of all randomness.
+        camera, iso: instead of the manifest's, for every row; None keeps the manifest's.
+        limit: number of manifest rows used; None means all.
+        rows_per_shard: manifest rows in a shard.
+        max_pixels: larger photographs are refused.
+        allow_outside: whether rows may point outside the photographs' folder.
+        device: "cpu" or "cuda".
+        precision: "float32" or "bfloat16".
+    """
+
+    format: str
+    tile_size: int
+    variants: int
+    seed: int
+    camera: str | None
+    iso: int | None
+    limit: int | None
+    rows_per_shard: int
+    max_pixels: int
+    allow_outside: bool
+    device: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        for name in ("tile_size", "variants", "rows_per_shard", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"the seed must lie between 0 and {2**63 - 1}, not {self.seed}")
+        if self.limit is not None and self.limit < 0:
+            raise UsageError(f"limit must not be negative, but is {self.limit}")
+
+
+def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
+    """The manifest rows that give around a thousand tiles, judged by the first readable photographs."""
+    counts: list[int] = []
+    for row in manifest.rows(0, min(PROBED_ROWS, manifest.num_rows)):
+        if isinstance(row, BadRow):
+            continue
+        try:
+            info = probe(row.path, max_pixels=config.max_pixels)
+            counts.append(len(tile_grid(info.height, info.width, config.tile_size)))
+        except InputError:
+            continue
+        if len(counts) == PROBED_SIZES:
+            break
+    mean = sum(counts) / len(counts) if counts else 1.0
+    return max(1, round(TILES_PER_SHARD / (mean * config.variants)))
+
+
+def fingerprint(config: BuildConfig, manifest: Manifest, checkpoint: str) -> dict[str, Any]:
+    """Everything the dataset's bytes depend on; what runs with the same fingerprint write is the same.
+
+    Args:
+        config: the resolved configuration.
+        manifest: the list of photographs.
+        checkpoint: SHA-256 of the noise model's file.
+    """
+    rows = manifest.num_rows if config.limit is None else min(config.limit, manifest.num_rows)
+    return {
+        "format_version": FORMAT_VERSION,
+        "config": asdict(config),
+        "rows": rows,
+        "manifest_sha256": manifest.sha256,
+        "checkpoint_sha256": checkpoint,
+        "versions": {
+            "noisegen": __version__,
+            "opencv": cv2.__version__,
+            **{name: metadata.version(name) for name in ("torch", "numpy", "isal", "pillow", "pyarrow")},
+        },
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The entries that differ, as ``key: old -> new``, sorted by key."""
+    lines: list[str] = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {json.dumps(before)} -> {json.dumps(after)}")
+    return lines
+
+
+def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
+    """Writes run.json into a new dataset, or makes sure that an existing one is of the same run.
+
+    Raises:
+        UsageError: the folder holds another run's data, or data of unknown origin under the names used here.
+    """
+    if folder.run_file.exists():
+        changes = differences(folder.read_run(), run)
+        if changes:
+            raise UsageError(
+                f"{folder.root} was built with other settings; use them again or another folder: "
+                + "; ".join(changes)
+            )
+        return
+    strange = [name for name in OUTPUT_NAMES if (folder.root / name).exists()]
+    if strange:
+        raise UsageError(
+            f"{folder.root} already holds {', '.join(strange)} but no run.json, so it is no dataset of "
+            "noisegen; give a new folder"
+        )
+    write_json(folder.run_file, run)
+
+
+def stored_rows_per_shard(folder: DatasetFolder) -> int | None:
+    """The size of the shards of a dataset that has been begun."""
+    return int(folder.read_run()["config"]["rows_per_shard"]) if folder.run_file.exists() else None
+
+
+def host_record(**settings: object) -> dict[str, object]:
+    """Where a build runs and with which settings that change no byte; for people, never compared."""
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "processor": _processor_name(),
+        "python": platform.python_version(),
+        **settings,
+    }
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
