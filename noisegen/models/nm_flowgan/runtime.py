@@ -1,13 +1,14 @@
 """NM-FlowGAN for synthesis: the same function as `NMFlowGAN.sample`, arranged for speed.
 
-The affine layers of the flow are folded into one scale and shift per pixel from one pass over their encoders, everything that depends
-on the condition alone is computed once and kept, and convolutions run in channels-last layout, in bfloat16 where asked for.
+The affine layers of the flow are folded into one scale and shift per pixel from one pass over their encoders; what depends on
+the condition alone is computed once and kept; convolutions run in channels-last layout, wide ones on a CPU by Winograd's
+algorithm, or in bfloat16 where asked for.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
 from noisegen.models.nm_flowgan.model import NMFlowGAN
-from noisegen.models.nm_flowgan.networks import SpatialGenerator
+from noisegen.models.nm_flowgan.winograd import WINOGRAD_CHANNELS, winograd_conv3x3, winograd_weights
 from noisegen.models.protocol import Randomness
 
 __all__ = ["FusedNMFlowGAN"]
@@ -26,23 +27,31 @@ CACHED_CONDITIONS = 256
 
 
 class FusedNMFlowGAN:
-    """A `NoiseModel` that computes what its `NMFlowGAN` does; make one by `noisegen.models.prepare_for_synthesis`.
+    """A `NoiseModel` that computes what its `NMFlowGAN` does; `noisegen.models.prepare_for_synthesis` makes it.
 
     Args:
         model: the trained model; it is copied.
         device: where to run.
-        dtype: of the generator's convolutions. The flow, whose output is added to the result without a network in between,
-            always runs in float32.
+        dtype: of the generator's convolutions. The flow's output reaches the result through the generator's
+            residual connection, so the flow always runs in float32.
     """
 
     def __init__(self, model: NMFlowGAN, device: str, dtype: torch.dtype = torch.float32) -> None:
         self.config = model.config
-        self.device = torch.device(device)
         self.dtype = dtype
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.model.critic = None
-        self.model.to(device=self.device, memory_format=torch.channels_last)
+        self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.generator.to(dtype)
+        self.wide: dict[nn.Module, Tensor] = {}
+        if dtype == torch.float32 and torch.device(device).type == "cpu":
+            for layer in self.model.generator.modules():
+                if (
+                    isinstance(layer, nn.Conv2d)
+                    and layer.kernel_size == (3, 3)
+                    and min(layer.in_channels, layer.out_channels) >= WINOGRAD_CHANNELS
+                ):
+                    self.wide[layer] = winograd_weights(layer.weight)
         self.constants: dict[tuple[Condition, ...], _Constants] = {}
 
     @property
@@ -74,7 +83,7 @@ class FusedNMFlowGAN:
         else:
             base = clean
             pixel.mul_(256.0 / config.unet_unit)
-        noisy = _generate(self.model.generator, pixel, clean, config.levels, constants.levels, self.dtype)
+        noisy = self.generate(pixel, clean, constants.levels)
         noisy.mul_(config.unet_unit * config.grey).add_(base)
         return noisy.add_(0.5).floor_().clamp_(0, config.levels - 1)
 
@@ -86,9 +95,49 @@ class FusedNMFlowGAN:
             log_scale, bias = _scale_and_bias(layer, clean, constant)
             log_total = log_scale if log_total is None else log_total + log_scale
             step = bias * torch.exp(-log_total)
-            shift = step if shift is None else shift + step
+            shift = step if shift is None else shift.add_(step)
         assert log_total is not None and shift is not None
-        return torch.exp(-log_total).mul(normal).sub_(shift)
+        return torch.exp(-log_total).mul_(normal).sub_(shift)
+
+    def generate(self, noise: Tensor, clean: Tensor, biases: list[Tensor] | None) -> Tensor:
+        """`SpatialGenerator.forward`: noise in units of `unet_unit`, clean in pixel values; float32 in and out."""
+        generator = self.model.generator
+        height, width = noise.shape[2:]
+        x = noise
+        if biases is not None:
+            x = torch.cat([noise, (clean / self.config.levels).sub_(0.5)], dim=1)
+        bottom, right = -height % generator.align, -width % generator.align
+        if bottom or right:
+            x = F.pad(x, (0, right, 0, bottom), mode="replicate")
+        x = x.to(self.dtype)
+        skips = []
+        for level, block in enumerate(generator.down):
+            if level:
+                skips.append(x)
+                x = F.max_pool2d(x, 2)
+            x = self.block(block, x, None if biases is None else biases[level])
+        for up, merge in zip(generator.up, generator.merge, strict=True):
+            x = self.block(merge, torch.cat([up(x), skips.pop()], dim=1), None)
+        correction = _pointwise(generator.last, x)[:, :, :height, :width]
+        return correction.float().add_(noise)
+
+    def block(self, block: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Two 3x3 convolutions with ReLU; `bias` [B, out, 1, 1] is added after the first."""
+        assert isinstance(block, nn.Sequential)
+        for index in (0, 2):
+            x = self.convolve(block[index], x)
+            if index == 0 and bias is not None:
+                x.add_(bias.to(x.dtype))
+            F.relu_(x)
+        return x
+
+    def convolve(self, layer: nn.Module, x: Tensor) -> Tensor:
+        weights = self.wide.get(layer)
+        if weights is None or x.shape[2] % 4 or x.shape[3] % 4:
+            out: Tensor = layer(x)
+            return out
+        assert isinstance(layer.bias, Tensor)
+        return winograd_conv3x3(x, weights, layer.bias)
 
     def constants_of(self, conditions: tuple[Condition, ...]) -> _Constants:
         found = self.constants.get(conditions)
@@ -114,13 +163,14 @@ class _Constants:
                 embedding = layer.encoder(code)
                 first = layer.body[0]
                 assert isinstance(first, nn.Conv2d)
-                bias = F.linear(embedding, first.weight[:, : embedding.shape[1], 0, 0], first.bias)
-                self.flow.append((bias[:, :, None, None], first.weight[:, embedding.shape[1] :]))
+                weight = first.weight[:, :, 0, 0]
+                bias = F.linear(embedding, weight[:, : embedding.shape[1]], first.bias)
+                self.flow.append((bias[:, None, None, :], weight[:, embedding.shape[1] :].contiguous()))
             else:
-                weights = layer.encoder(code)[:, :, None, None]
-                self.flow.append((weights, nothing))
-        self.levels: list[Tensor] | None = None
+                assert isinstance(layer, StructureAware)
+                self.flow.append((layer.encoder(code)[:, :, None, None], nothing))
         generator = model.generator
+        self.levels: list[Tensor] | None = None
         if generator.conditional:
             biases = generator.condition(code).split(generator.widths, dim=1)
             self.levels = [bias[:, :, None, None] for bias in biases]
@@ -133,57 +183,41 @@ def _scale_and_bias(
         return constant
     if isinstance(layer, SignalDependent):
         bias, weight = constant
-        x = F.conv2d(clean, weight).add_(bias)
-        log_scale, shift = _run(layer.body[1:], x).chunk(2, dim=1)
+        x = F.linear(clean.permute(0, 2, 3, 1), weight).add_(bias).permute(0, 3, 1, 2)
+        log_scale, shift = _run(list(layer.body)[1:], x).chunk(2, dim=1)
         return log_scale, shift
     assert isinstance(layer, StructureAware)
     log_scale, shift = _run(layer.body, clean).mul_(constant[0]).chunk(2, dim=1)
     return log_scale, shift
 
 
-def _run(layers: Sequence[nn.Module] | nn.Sequential, x: Tensor) -> Tensor:
+def _run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Runs layers with activations in place, which halves their memory traffic."""
     for layer in layers:
         if isinstance(layer, nn.ReLU):
-            x = F.relu_(x)
+            F.relu_(x)
         elif isinstance(layer, nn.LeakyReLU):
-            x = F.leaky_relu_(x, layer.negative_slope)
+            F.leaky_relu_(x, layer.negative_slope)
         elif isinstance(layer, nn.Tanh):
-            x = torch.tanh_(x)
+            torch.tanh_(x)
+        elif isinstance(layer, nn.InstanceNorm2d):
+            x = _instance_norm(layer, x)
+        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+            x = _pointwise(layer, x)
         else:
             x = layer(x)
     return x
 
 
-def _generate(
-    generator: SpatialGenerator,
-    noise: Tensor,
-    clean: Tensor,
-    levels: float,
-    biases: list[Tensor] | None,
-    dtype: torch.dtype,
-) -> Tensor:
-    """`SpatialGenerator.forward` without autograd: float32 in and out, convolutions in `dtype`."""
-    height, width = noise.shape[2:]
-    x = noise
-    if biases is not None:
-        x = torch.cat([noise, clean / levels - 0.5], dim=1)
-    bottom, right = -height % generator.align, -width % generator.align
-    if bottom or right:
-        x = F.pad(x, (0, right, 0, bottom), mode="replicate")
-    x = x.to(dtype)
-    skips = []
-    for level, block in enumerate(generator.down):
-        assert isinstance(block, nn.Sequential)
-        if level:
-            skips.append(x)
-            x = F.max_pool2d(x, 2)
-        x = block[0](x)
-        if biases is not None:
-            x.add_(biases[level].to(dtype))
-        x = _run(block[1:], x)
-    for up, merge in zip(generator.up, generator.merge, strict=True):
-        assert isinstance(merge, nn.Sequential)
-        x = _run(merge, torch.cat([up(x), skips.pop()], dim=1))
-    correction = generator.last(x)[:, :, :height, :width]
-    return correction.float().add_(noise)
+def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution as the matrix product it is in channels-last layout."""
+    return F.linear(x.permute(0, 2, 3, 1), layer.weight[:, :, 0, 0], layer.bias).permute(0, 3, 1, 2)
+
+
+def _instance_norm(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+    x = x.sub_(x.mean(dim=(2, 3), keepdim=True))
+    # In two passes of plain sums, which are vectorised in channels-last layout where var_mean is not.
+    variance = x.square().mean(dim=(2, 3), keepdim=True)
+    return x.mul_(layer.weight[:, None, None] * torch.rsqrt(variance + layer.eps)).add_(
+        layer.bias[:, None, None]
+    )
