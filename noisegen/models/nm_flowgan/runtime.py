@@ -1,8 +1,8 @@
 """NM-FlowGAN for synthesis: the same function as `NMFlowGAN.sample`, arranged for speed.
 
-The affine layers of the flow are folded into one scale and shift per pixel from one pass over their encoders; what depends on
-the condition alone is computed once and kept; convolutions run in channels-last layout, wide ones on a CPU by Winograd's
-algorithm, or in bfloat16 where asked for.
+The affine layers of the flow are folded into one scale and shift per pixel from one pass over their encoders; what
+depends on the condition alone is computed once and kept; convolutions run in channels-last layout, wide ones on a CPU
+by Winograd's algorithm, or in bfloat16 where asked for.
 """
 
 from __future__ import annotations
