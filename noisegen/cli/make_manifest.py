@@ -1,0 +1,116 @@
+"""`noisegen make-manifest`: the photographs of a folder as a Parquet manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from noisegen.errors import UsageError
+
+if TYPE_CHECKING:
+    from noisegen.manifest_scan import ScannedPhoto, ScanReport
+
+__all__ = ["command"]
+
+
+@click.command(name="make-manifest")
+@click.argument("source")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The manifest to write.",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Take only names or inner paths that match; may be repeated.",
+)
+@click.option(
+    "--conditions",
+    type=click.Choice(["exif", "draw"]),
+    default="exif",
+    show_default=True,
+    help="Camera and ISO from EXIF where present, or none at all, so that the build draws them.",
+)
+@click.option(
+    "--camera-map",
+    multiple=True,
+    metavar="EXIF=NAME",
+    help='Rename a camera to the noise model\'s name for it, as in "Canon EOS 5D Mark II=Canon5D2"; may be repeated.',
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.pass_context
+def command(
+    context: click.Context,
+    source: str,
+    output: Path,
+    include: tuple[str, ...],
+    conditions: str,
+    camera_map: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Scan SOURCE and all folders below it for photographs and list them in a Parquet manifest.
+
+    SOURCE is a folder, or pkg:PACKAGE/FOLDER for one inside an installed Python package. Taken are bmp, jpeg, jpg,
+    png, tif, tiff and webp; names that begin with a dot are skipped. A file that is no whole picture is reported and
+    left out, and the exit code is then 3. A photograph whose EXIF names no camera or ISO gets one drawn at random by
+    the build; one whose camera the noise model does not know is recorded by the build as failed, unless it is renamed
+    with --camera-map or left to the draw with --conditions draw.
+
+    \b
+    noisegen make-manifest photos -o manifest.parquet
+    noisegen make-manifest photos -o manifest.parquet --include '*.png' --conditions draw
+    noisegen make-manifest photos -o manifest.parquet --camera-map "Canon EOS 5D Mark II=Canon5D2"
+    noisegen make-manifest pkg:skimage/data -o runs/photos.parquet
+    """
+    from noisegen.manifest_scan import SkippedFile, make_manifest, resolve_source, scan_folder
+    from noisegen.progress import Progress
+
+    folder = resolve_source(source)
+    renamed = _parse_map(camera_map)
+    rows = scan_folder(folder, base=output.parent, include=include, conditions=conditions, camera_map=renamed)
+    with Progress(None, "photo", "make-manifest") as progress:
+
+        def seen(row: ScannedPhoto | SkippedFile) -> None:
+            progress.update()
+            if isinstance(row, SkippedFile):
+                click.echo(f"left out ({row.reason}): {row.message}", err=True)
+
+        report = make_manifest(rows, output, seen=seen)
+    if as_json:
+        click.echo(json.dumps({"manifest": str(output), **asdict(report)}, default=str))
+    else:
+        _print_summary(report, folder, output)
+    if report.skipped:
+        context.exit(3)
+
+
+def _parse_map(pairs: tuple[str, ...]) -> dict[str, str]:
+    renamed = {}
+    for pair in pairs:
+        exif, separator, name = (part.strip() for part in pair.partition("="))
+        if not (exif and separator and name):
+            raise UsageError(f'--camera-map {pair!r} is not EXIF=NAME, as in "Canon EOS 5D Mark II=Canon5D2"')
+        renamed[exif] = name
+    return renamed
+
+
+def _print_summary(report: ScanReport, folder: Path, output: Path) -> None:
+    click.echo(
+        f"{output}: {report.photographs} photographs, {sum(report.cameras.values())} with a camera, "
+        f"{report.with_iso} with an ISO, {len(report.skipped)} files left out"
+    )
+    for camera, count in sorted(report.cameras.items()):
+        click.echo(f"  {camera}: {count}")
+    if report.outside:
+        click.echo(
+            f"{report.outside} photographs lie outside the manifest's folder: "
+            f"build with --root {folder.resolve()} or --allow-outside"
+        )

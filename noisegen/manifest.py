@@ -1,0 +1,320 @@
+"""The Parquet manifest: which photographs to use, under which conditions. Read and written as a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+import hashlib
+import itertools
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from noisegen.errors import InputError, UsageError
+
+__all__ = ["BadRow", "Manifest", "ManifestRow", "write_manifest"]
+
+_BATCH_ROWS = 1024
+_ROW_GROUP_ROWS = 8192
+_READ_BUFFER = 1 << 16
+_OWN_COLUMNS = ("path", "camera", "iso", "id")
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One photograph.
+
+    Attributes:
+        index: position in the manifest, from 0.
+        path: absolute, symbolic links resolved; whether a picture is there shows when it is read.
+        id: names the photograph in every output and decides its noise; the path's text where the manifest has no id.
+        camera, iso: None where they are to be drawn.
+        extra: the other columns, as values that JSON can hold.
+    """
+
+    index: int
+    path: Path
+    id: str
+    camera: str | None
+    iso: int | None
+    extra: dict[str, object]
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used: a short stable `reason` and a `message` saying what was wrong and what to do."""
+
+    index: int
+    path: str
+    id: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An opened manifest; its rows stay on disk.
+
+    Attributes:
+        path: of the Parquet file.
+        num_rows: in the whole file.
+        sha256: of the file's bytes, hexadecimal.
+        extra_columns: names of the columns that are carried through, in the file's order.
+    """
+
+    path: Path
+    num_rows: int
+    sha256: str
+    extra_columns: tuple[str, ...]
+    base: Path
+    allow_outside: bool
+
+    @classmethod
+    def open(cls, path: Path, *, root: Path | None = None, allow_outside: bool = False) -> Manifest:
+        """Checks the file and its columns.
+
+        Args:
+            path: of the Parquet file.
+            root: folder that relative paths start from and that photographs must lie in; the manifest's by default.
+            allow_outside: accept photographs anywhere.
+
+        Raises:
+            UsageError: no Parquet file, no `path` column, a column of a wrong type, or `root` is no folder.
+        """
+        path = Path(path)
+        file = _open_parquet(path)
+        with file:
+            extra = _check_columns(path, file.schema_arrow)
+            rows = file.metadata.num_rows
+        base = path.parent if root is None else Path(root)
+        if not base.is_dir():
+            raise UsageError(f"--root {base} is not a folder; give the folder that holds the photographs")
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return cls(path, rows, sha256, extra, Path(os.path.realpath(base)), allow_outside)
+
+    def rows(self, start: int, stop: int) -> Iterator[ManifestRow | BadRow]:
+        """The rows ``start <= index < stop``, in order. Memory does not depend on how many rows the file has.
+
+        Reasons of bad rows: ``missing_path`` (null or empty), ``bad_path`` (holds a NUL byte), ``outside_root``,
+        ``bad_id`` (empty text), ``bad_iso`` (not a positive whole number), ``bad_extra`` (an infinite number) and
+        ``bad_value`` (a cell that cannot be read, such as text that is not UTF-8).
+
+        Raises:
+            UsageError: the file changed or is damaged.
+        """
+        with _open_parquet(self.path) as file:
+            position = 0
+            for group in range(file.num_row_groups):
+                length = file.metadata.row_group(group).num_rows
+                if position < stop and position + length > start:
+                    yield from self._group_rows(file, group, position, start, stop)
+                position += length
+
+    def _group_rows(
+        self, file: pq.ParquetFile, group: int, position: int, start: int, stop: int
+    ) -> Iterator[ManifestRow | BadRow]:
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group])
+        while position < stop:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (pa.ArrowException, OSError) as error:
+                raise UsageError(
+                    f"{self.path}: cannot be read from row {position} on: {_one_line(error)}; write it again"
+                ) from error
+            for offset in range(max(0, start - position), min(batch.num_rows, stop - position)):
+                yield self._row(position + offset, batch, offset)
+            position += batch.num_rows
+
+    def _row(self, index: int, batch: pa.RecordBatch, offset: int) -> ManifestRow | BadRow:
+        text = name = ""
+        try:
+            name = text = str(_cell(batch, "path", offset) or "")
+            own = {
+                column: _cell(batch, column, offset)
+                for column in _OWN_COLUMNS
+                if column in batch.schema.names
+            }
+            if own.get("id") is not None:
+                name = str(own["id"])
+            if not name and text:
+                raise InputError("bad_id", "the id is empty text; give one, or null to use the path")
+            path = self._locate(text)
+            iso = _whole_iso(own.get("iso"))
+            camera = own.get("camera")
+            extra = {
+                column: _json_value(column, _cell(batch, column, offset)) for column in self.extra_columns
+            }
+        except InputError as error:
+            message = f"{self.path}, row {index}: {error}"
+            return BadRow(index, text, name, error.reason, message)
+        return ManifestRow(index, path, name, None if camera is None else str(camera), iso, extra)
+
+    def _locate(self, text: str) -> Path:
+        if not text:
+            raise InputError("missing_path", "the path is empty; give one or leave the row out")
+        if "\0" in text:
+            raise InputError("bad_path", f"the path {text!r} holds a NUL byte; write it again")
+        path = os.path.realpath(os.path.join(self.base, text))  # noqa: PTH118 - pathlib is slow for millions of rows
+        if not self.allow_outside and not path.startswith(os.path.join(self.base, "")):  # noqa: PTH118
+            raise InputError(
+                "outside_root",
+                f"{text!r} lies outside {self.base}; give --root FOLDER that holds all photographs, "
+                "or --allow-outside",
+            )
+        return Path(path)
+
+
+def write_manifest(rows: Iterable[Mapping[str, object]], out: Path, schema: pa.Schema) -> int:
+    """Writes rows as they come; the file appears under its name only when whole.
+
+    Args:
+        rows: one mapping for each row, with the names of `schema` as keys; missing keys become null.
+        out: the Parquet file, replaced where it exists. Its folder is made.
+        schema: columns and types.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    count = 0
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    iterator = iter(rows)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(temporary, schema) as writer:
+            while group := list(itertools.islice(iterator, _ROW_GROUP_ROWS)):
+                writer.write_table(pa.Table.from_pylist([dict(row) for row in group], schema=schema))
+                count += len(group)
+        temporary.replace(out)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {out}: {error.strerror or error}; choose another place with -o"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return count
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder; scan it with: noisegen make-manifest {path} -o manifest.parquet"
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+        if head == b"PAR1":
+            # by default a row group, which may be the whole file, is read at once
+            return pq.ParquetFile(path, buffer_size=_READ_BUFFER, pre_buffer=False)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path} does not exist; make it with: noisegen make-manifest FOLDER -o {path}"
+        ) from None
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"{path} cannot be read as Parquet: {_one_line(error)}; write it again") from error
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        target = path.with_suffix(".parquet")
+        raise UsageError(
+            f"{path} is a text table, a manifest is Parquet; convert it with: "
+            f'python -c "import pandas; pandas.read_csv({str(path)!r}).to_parquet({str(target)!r})", '
+            "or scan the photographs with noisegen make-manifest"
+        )
+    raise UsageError(
+        f"{path} is not a Parquet file; make one with: noisegen make-manifest FOLDER -o {path.stem}.parquet"
+    )
+
+
+def _check_columns(path: Path, schema: pa.Schema) -> tuple[str, ...]:
+    names = schema.names
+    if "path" not in names:
+        raise UsageError(
+            f"{path} has no column 'path' (its columns: {', '.join(names) or 'none'}); rename the column that holds "
+            "the photographs' paths, or scan them with noisegen make-manifest"
+        )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UsageError(f"{path} has the column {repeated[0]!r} more than once; rename or drop one")
+    for field in schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if field.name in ("path", "camera"):
+            fits, wanted = _is_text(kind) or (field.name == "camera" and pa.types.is_null(kind)), "text"
+        elif field.name == "iso":
+            fits = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)
+            wanted = "whole numbers"
+        elif field.name == "id":
+            fits = _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)
+            wanted = "text or whole numbers"
+        else:
+            fits, wanted = _is_carried(field.type), "numbers, text, dates, or lists and structs of them"
+        if not fits:
+            raise UsageError(
+                f"{path}: column {field.name!r} is of type {field.type}, but must hold {wanted}; convert or drop it"
+            )
+    return tuple(name for name in names if name not in _OWN_COLUMNS)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_carried(kind: pa.DataType) -> bool:
+    """Whether values of this type have a place in a JSON record."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _is_carried(kind.value_type)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _is_carried(kind.value_type)
+    if types.is_struct(kind):
+        return all(_is_carried(kind.field(i).type) for i in range(kind.num_fields))
+    checks = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+    dates = (types.is_date, types.is_time, types.is_timestamp)
+    return _is_text(kind) or any(check(kind) for check in (*checks, *dates))
+
+
+def _cell(batch: pa.RecordBatch, column: str, offset: int) -> object:
+    try:
+        return batch.column(column)[offset].as_py()
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date Python cannot hold
+        raise InputError("bad_value", f"column {column!r} cannot be read: {_one_line(error)}") from error
+
+
+def _whole_iso(value: object) -> int | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, int | float) and math.isfinite(value) and value == int(value) and value > 0:
+        return int(value)
+    raise InputError(
+        "bad_iso", f"ISO {value} is not a positive whole number; correct it, or leave it empty to draw one"
+    )
+
+
+def _json_value(column: str, value: object) -> object:
+    if isinstance(value, float):
+        if math.isinf(value):
+            raise InputError("bad_extra", f"column {column!r} holds {value}, which JSON cannot; correct it")
+        return None if math.isnan(value) else value
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    if isinstance(value, list):
+        return [_json_value(column, item) for item in value]
+    if isinstance(value, dict):
+        return {key: _json_value(column, item) for key, item in value.items()}
+    return value
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
