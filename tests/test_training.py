@@ -1,0 +1,348 @@
+"""Training is a function of pairs, recipe and seed, whatever interrupts it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from training_fixtures import (
+    STEPS,
+    assert_same_state,
+    assert_same_weights,
+    recipe,
+    shrink,
+    two_cameras,
+    write_pair,
+    write_table,
+)
+
+from noisegen.cli import main
+from noisegen.conditions import Condition
+from noisegen.datasets.pairs import read_pairs
+from noisegen.errors import NoisegenError, UsageError
+from noisegen.fitting import trainer
+from noisegen.fitting.run import train_noise_model
+from noisegen.models import load_noise_model
+from noisegen.models.checkpoint import read_checkpoint
+from noisegen.progress import Progress
+
+STATE = "state.safetensors"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_sizes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        shrink(monkeypatch)
+        yield
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return two_cameras(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The model of each preset after a training that ran through."""
+    table = two_cameras(tmp_path_factory.mktemp("whole"))
+    return {preset: train(table, preset, preset) for preset in ("compact", "paper")}
+
+
+def train(table: Path, name: str, preset: str = "compact", **changes: object) -> Path:
+    output = table.parent / f"{name}.safetensors"
+    assert train_noise_model(table, output, recipe(preset, **changes), quiet=True)
+    return output
+
+
+def state_of(output: Path) -> Path:
+    return output.with_name(output.name + ".train") / STATE
+
+
+def losses_of(output: Path) -> dict[str, dict[int, float]]:
+    losses: dict[str, dict[int, float]] = {}
+    with (state_of(output).parent / "log.csv").open(newline="") as file:
+        for step, name, value in csv.reader(file):
+            losses.setdefault(name, {})[int(step)] = float(value)
+    return losses
+
+
+@pytest.mark.parametrize("preset", ["compact", "paper"])
+def test_the_same_seed_gives_the_same_model_bit_by_bit(
+    table: Path, whole: dict[str, Path], preset: str
+) -> None:
+    again = train(table, "again", preset)
+    assert_same_weights(again, whole[preset])
+    assert_same_state(state_of(again), state_of(whole[preset]))
+
+
+def test_another_seed_gives_another_model(table: Path, whole: dict[str, Path]) -> None:
+    other = read_checkpoint(train(table, "other", seed=1)).tensors
+    first = read_checkpoint(whole["compact"]).tensors
+    assert not any(torch.equal(values, other[name]) for name, values in first.items())
+
+
+@pytest.mark.parametrize("preset", ["compact", "paper"])
+def test_an_interrupted_training_ends_as_if_it_had_run_through(
+    table: Path, whole: dict[str, Path], monkeypatch: pytest.MonkeyPatch, preset: str
+) -> None:
+    update = Progress.update
+
+    def interrupt(self: Progress, n: int = 1, **fields: object) -> None:
+        update(self, n, **fields)
+        if self.done == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "update", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(table, "parts", preset)
+    monkeypatch.setattr(Progress, "update", update)
+    assert not (table.parent / "parts.safetensors").exists()
+    parts = train(table, "parts", preset)
+    assert_same_weights(parts, whole[preset])
+    assert_same_state(state_of(parts), state_of(whole[preset]))
+    assert losses_of(parts) == losses_of(whole[preset])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import pytest
+from training_fixtures import recipe, shrink
+from noisegen.fitting.run import train_noise_model
+from noisegen.progress import Progress
+
+update = Progress.update
+def kill(self, n=1, **fields):
+    update(self, n, **fields)
+    if self.done == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+Progress.update = kill
+shrink(pytest.MonkeyPatch())
+table = Path(sys.argv[1])
+train_noise_model(table, table.with_name("killed.safetensors"), recipe(), quiet=True)
+"""
+
+
+def test_a_killed_training_ends_as_if_it_had_run_through(table: Path, whole: dict[str, Path]) -> None:
+    paths = [str(Path(__file__).parent), str(Path(trainer.__file__).parents[2])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    process = subprocess.run([sys.executable, "-c", KILLED, str(table)], env=environment, check=False)
+    assert process.returncode == -signal.SIGKILL
+    killed = table.parent / "killed.safetensors"
+    assert state_of(killed).exists() and not killed.exists()
+    assert_same_weights(train(table, "killed"), whole["compact"])
+
+
+def test_a_finished_model_is_left_as_it_is_and_never_overwritten_by_another(table: Path) -> None:
+    output = train(table, "model", steps=2)
+    before = output.read_bytes()
+    assert not train_noise_model(table, output, recipe(steps=2), quiet=True)
+    with pytest.raises(UsageError, match="another recipe"):
+        train_noise_model(table, output, recipe(steps=2, batch=4), quiet=True)
+    assert output.read_bytes() == before
+
+
+def test_the_state_of_another_recipe_is_refused_and_the_difference_shown(table: Path) -> None:
+    output = train(table, "model", steps=1)
+    output.unlink()
+    with pytest.raises(UsageError, match="batch: 3 -> 4; seed: 0 -> 7"):
+        train_noise_model(table, output, recipe(steps=1, batch=4, seed=7), quiet=True)
+
+
+def test_the_state_of_other_cameras_is_refused(table: Path) -> None:
+    output = train(table, "model", steps=1)
+    output.unlink()
+    write_pair(table.parent, "three", 3)
+    write_table(table.parent, {"one": ("A", 100), "three": ("A", 100)})
+    with pytest.raises(UsageError, match=r"state\.safetensors is of a model with other"):
+        train_noise_model(table, output, recipe(steps=1), quiet=True)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x80\x02}q\x00.", "half"])
+def test_a_damaged_state_is_refused_with_what_to_do(table: Path, damage: bytes | str) -> None:
+    output = train(table, "model", steps=1)
+    output.unlink()
+    whole = state_of(output).read_bytes()
+    state_of(output).write_bytes(damage if isinstance(damage, bytes) else whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match=r"state\.safetensors is damaged .*delete it to start over"):
+        train_noise_model(table, output, recipe(steps=1), quiet=True)
+
+
+def test_critic_and_adversarial_loss_join_at_their_step(whole: dict[str, Path]) -> None:
+    losses = losses_of(whole["compact"])
+    assert set(losses) == {"nll", "statistics", "quantiles", "critic", "generator"}
+    for name in ("critic", "generator"):
+        assert sorted(losses[name]) == list(range(2, STEPS))
+    assert sorted(losses["nll"]) == list(range(STEPS))
+
+
+def test_the_paper_recipe_steps_its_generator_once_in_several_critic_steps(whole: dict[str, Path]) -> None:
+    losses = losses_of(whole["paper"])
+    assert set(losses) == {"nll", "critic", "generator"}
+    assert sorted(losses["critic"]) == list(range(STEPS))
+    assert sorted(losses["generator"]) == sorted(losses["nll"]) == [1, 3, 5]
+
+
+def test_the_generator_s_losses_do_not_move_the_flow(table: Path, whole: dict[str, Path]) -> None:
+    full = read_checkpoint(whole["compact"])
+    alone = read_checkpoint(train(table, "alone", adversarial=0.0, statistics=0.0, quantiles=0.0))
+    moved = {
+        name.split(".")[0] for name, t in full.tensors.items() if not torch.equal(t, alone.tensors[name])
+    }
+    assert moved == {"generator"}
+
+
+def test_the_penalty_s_positions_are_drawn_from_0_to_1(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    loss = trainer.critic_loss
+
+    def record(
+        score: object, real: object, fake: object, alpha: torch.Tensor, penalty: float
+    ) -> torch.Tensor:
+        assert alpha.shape == (3, 1, 1, 1)
+        drawn.extend(alpha.flatten().tolist())
+        return loss(score, real, fake, alpha, penalty)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer, "critic_loss", record)
+    train(table, "model")
+    assert len(drawn) == len(set(drawn)) == 3 * (STEPS - 2)
+    assert min(drawn) >= 0 and max(drawn) <= 1
+    assert min(drawn) < 0.25 and max(drawn) > 0.75
+
+
+def test_the_flow_starts_at_the_spread_of_each_camera_s_noise(table: Path) -> None:
+    model = load_noise_model(train(table, "model", steps=1, flow_lr=1e-9))
+    clean = torch.full((2, 3, 96, 96), 128.0)
+    noise = trainer.Randomness(torch.randn(clean.shape), torch.rand(clean.shape))
+    conditions = [Condition("A", 100), Condition("B", 1600)]
+    weak, strong = (model.sample(clean, conditions, noise=noise) - clean).std(dim=(1, 2, 3)).tolist()
+    assert weak == pytest.approx(6, rel=0.15)
+    assert strong == pytest.approx(15, rel=0.15)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        return (fake * float("nan")).mean()
+
+    monkeypatch.setattr(trainer, "statistics_distance", broken)
+    with pytest.raises(NoisegenError, match="loss statistics is nan at step 0"):
+        train(table, "model")
+    assert not state_of(table.parent / "model.safetensors").exists()
+
+
+def test_the_card_says_what_the_model_was_trained_on(table: Path) -> None:
+    output = table.parent / "model.safetensors"
+    train_noise_model(table, output, recipe(steps=1), licence="for tests only", quiet=True)
+    checkpoint = read_checkpoint(output)
+    assert checkpoint.vocabulary is not None
+    assert checkpoint.vocabulary.known == (Condition("A", 100), Condition("B", 1600))
+    assert checkpoint.card["licence"] == "for tests only"
+    assert checkpoint.card["training_pairs"]["conditions"] == [["A", 100, 1], ["B", 1600, 1]]
+    assert checkpoint.card["recipe"] == recipe(steps=1).to_dict()
+    assert not any(name.startswith("critic") for name in checkpoint.tensors)
+
+
+def test_grey_pairs_make_a_grey_model(tmp_path: Path) -> None:
+    write_pair(tmp_path, "grey", 5, channels=1)
+    output = train(write_table(tmp_path, {"grey": ("A", 100)}), "grey", steps=3)
+    assert load_noise_model(output).channels == 1
+
+
+def test_without_split_the_pairs_marked_for_training_are_used(table: Path) -> None:
+    from noisegen.fitting.run import select_pairs
+
+    assert len(select_pairs(table, None)) == 2
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0] + ",split", lines[1] + ",train", lines[2] + ",val"]) + "\n")
+    assert [pair.name for pair in select_pairs(table, None)] == ["one_noisy"]
+    assert [pair.name for pair in select_pairs(table, "val")] == ["two_noisy"]
+    assert len(read_pairs(table)) == 2
+
+
+def run(table: Path, *options: str) -> tuple[int, str]:
+    output = str(table.parent / "m.safetensors")
+    fixed = ["train-noise-model", str(table), "-o", output, "-q", "--device", "cpu", "--precision", "float32"]
+    result = CliRunner().invoke(main, [*fixed, *options])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def untrained(table: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table with which no training may begin."""
+
+    def begin(*_: object, **__: object) -> None:
+        raise AssertionError("the training began")
+
+    monkeypatch.setattr(trainer, "_Trainer", begin)
+    return table
+
+
+def test_a_missing_file_ends_the_command_before_training(untrained: Path) -> None:
+    (untrained.parent / "two_clean.png").unlink()
+    code, output = run(untrained)
+    assert code == 2 and "two_clean.png" in output and "row 2" in output
+
+
+def test_pictures_of_different_size_end_the_command_before_training(untrained: Path) -> None:
+    write_pair(untrained.parent, "other", 5, size=(80, 97))
+    (untrained.parent / "two_clean.png").write_bytes((untrained.parent / "other_clean.png").read_bytes())
+    code, output = run(untrained)
+    assert code == 2 and "96x80" in output and "97x80" in output
+
+
+def test_an_unknown_column_ends_the_command_before_training(untrained: Path) -> None:
+    untrained.write_text(untrained.read_text().replace("camera", "camra"))
+    code, output = run(untrained)
+    assert code == 2 and "'camra'" in output
+
+
+def test_pairs_of_several_kinds_end_the_command_before_training(untrained: Path) -> None:
+    write_pair(untrained.parent, "two", 5, channels=1)
+    code, output = run(untrained)
+    assert code == 2 and "several kinds" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bit-depth", "12"], "does not fit"),
+        (["--split", "val"], "no 'split' column"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+    ],
+)
+def test_options_that_do_not_fit_end_the_command_before_training(
+    untrained: Path, options: list[str], message: str
+) -> None:
+    code, output = run(untrained, *options)
+    assert code == 2 and message in output
+
+
+def test_an_output_that_cannot_be_written_ends_the_command_before_training(untrained: Path) -> None:
+    code, output = run(untrained, "-o", str(untrained / "model.safetensors"))
+    assert code == 2 and "cannot be made" in output
+
+
+def test_a_patch_larger_than_a_picture_is_refused(table: Path) -> None:
+    code, output = run(table, "--patch", "96")
+    assert code == 2 and "96x80, smaller than the 96 pixel patch" in output
+
+
+def test_the_command_trains_and_tells_so(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from noisegen.fitting.config import RECIPES
+
+    monkeypatch.setitem(RECIPES, "compact", replace(recipe(), steps=100))
+    options = ["--steps", "2", "--batch", "3", "--seed", "5"]
+    assert run(table, *options) == (0, f"{table.parent / 'm.safetensors'}: trained\n")
+    recorded = read_checkpoint(table.parent / "m.safetensors").card["recipe"]
+    assert (recorded["steps"], recorded["batch"], recorded["seed"], recorded["patch"]) == (2, 3, 5, 64)
+    code, output = run(table, *options)
+    assert code == 0 and "already trained" in output

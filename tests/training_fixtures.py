@@ -1,0 +1,86 @@
+"""Two small real pairs of files, sizes small enough to train on, and comparison of what training leaves."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from noisegen.fitting import trainer
+from noisegen.fitting.config import RECIPES, TrainConfig
+from noisegen.models.checkpoint import read_checkpoint
+from noisegen.models.nm_flowgan.config import PRESETS
+from noisegen.png import encode_png
+
+STEPS = 6
+
+
+def write_pair(
+    folder: Path, name: str, std: float, *, size: tuple[int, int] = (80, 96), channels: int = 3
+) -> None:
+    """`name`_noisy.png and `name`_clean.png: a gradient with white noise of `std` grey levels."""
+    height, width = size
+    rng = np.random.default_rng([ord(letter) for letter in name])
+    ramp = np.linspace(40, 200, width)[None, :, None] + np.linspace(-20, 20, height)[:, None, None]
+    clean = np.broadcast_to(ramp, (height, width, channels)).round()
+    noisy = (clean + rng.normal(0, std, clean.shape)).round().clip(0, 255)
+    for suffix, values in (("noisy", noisy), ("clean", clean)):
+        (folder / f"{name}_{suffix}.png").write_bytes(encode_png(values.astype(np.uint8)))
+
+
+def write_table(folder: Path, rows: dict[str, tuple[str, int]]) -> Path:
+    """pairs.csv of the pairs with these names, each with its camera and ISO."""
+    table = folder / "pairs.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["noisy_path", "clean_path", "camera", "iso"])
+        for name, (camera, iso) in rows.items():
+            writer.writerow([f"{name}_noisy.png", f"{name}_clean.png", camera, iso])
+    return table
+
+
+def two_cameras(folder: Path) -> Path:
+    """A table of two pairs of different cameras and noise."""
+    write_pair(folder, "one", 6)
+    write_pair(folder, "two", 15)
+    return write_table(folder, {"one": ("A", 100), "two": ("B", 1600)})
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives the presets few channels, and makes training save and log every step."""
+    for name, preset in list(PRESETS.items()):
+        widths = {"unet_width": 4, "critic_width": 2, "structure_width": 4, "structure_depth": 1}
+        small = replace(preset, unet_depth=min(3, preset.unet_depth), **widths)  # type: ignore[arg-type]
+        monkeypatch.setitem(PRESETS, name, small)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 1)
+    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    monkeypatch.setattr(trainer, "INIT_BATCHES", 2)
+
+
+def recipe(preset: str = "compact", **changes: object) -> TrainConfig:
+    """A recipe for a few small steps in which every loss takes part."""
+    small: dict[str, object] = {"steps": STEPS, "batch": 3, "patch": 64}
+    if preset == "compact":
+        small["adversarial_from"] = 2
+    else:
+        small["generator_every"] = 2
+    return replace(RECIPES[preset], **(small | changes))  # type: ignore[arg-type]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, other = read_checkpoint(first), read_checkpoint(second)
+    assert one.tensors.keys() == other.tensors.keys()
+    for name, values in one.tensors.items():
+        assert torch.equal(values, other.tensors[name]), name
+
+
+def assert_same_state(first: Path, second: Path) -> None:
+    one, other = load_file(first), load_file(second)
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        assert torch.equal(values, other[name]), name
