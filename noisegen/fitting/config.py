@@ -33,7 +33,7 @@ class TrainConfig:
     """
 
     preset: str = "compact"
-    steps: int | None = 4500
+    steps: int | None = 3600
     epochs: int = 40
     batch: int = 16
     patch: int = 96
@@ -45,7 +45,7 @@ class TrainConfig:
     schedule: str = "cosine"
     generator_every: int = 1
     adversarial: float = 0.03
-    adversarial_from: int = 2500
+    adversarial_from: int = 2000
     penalty: float = 10.0
     statistics: float = 1.0
     quantiles: float = 1.0

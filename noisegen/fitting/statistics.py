@@ -8,33 +8,41 @@ from torch import Tensor
 __all__ = ["quantile_distance", "statistics_distance"]
 
 
-def statistics_distance(fake: Tensor, real: Tensor, *, reach: int = 4) -> Tensor:
-    """Squared differences of log variance, autocorrelation and channel correlation, averaged over patches.
+# Added to variances, in grey levels squared: clipped regions have none, and ratios of nothing mean nothing.
+FLOOR = 0.25
 
-    Each is measured per patch, so that it is conditional on the clean content the two patches share, and the squared
-    distance of per-patch values is least where the generated value is the conditional mean of the real one.
+
+def statistics_distance(fake: Tensor, real: Tensor, *, reach: int = 4) -> Tensor:
+    """Distance of variance, autocorrelation and channel correlation, each measured per patch, averaged over patches.
+
+    Variances are compared by twice the Kullback-Leibler divergence of Gaussians, KL(real || fake), and correlations by
+    squared differences: both are least where the generated value is the mean of the real ones, given the clean
+    content that the two patches share.
 
     Args:
-        fake, real: noise [B, C, H, W], any common unit.
+        fake, real: noise [B, C, H, W] in 8-bit grey levels.
         reach: autocorrelation is compared at all lags up to so many pixels in x and y.
     """
-    terms = []
-    spectra = []
-    for noise in (fake, real):
-        centered = noise - noise.mean(dim=(2, 3), keepdim=True)
-        variance = centered.square().mean(dim=(2, 3)) + 1e-4
-        spectrum = torch.fft.rfft2(centered / variance.sqrt()[:, :, None, None])
-        correlation = torch.fft.irfft2(spectrum.abs().square(), s=noise.shape[2:]) / noise[0, 0].numel()
-        rolled = torch.roll(correlation, (reach, reach), dims=(2, 3))[
-            :, :, : 2 * reach + 1, reach : 2 * reach + 1
-        ]
-        spectra.append(rolled)
-        flat = (centered / variance.sqrt()[:, :, None, None]).flatten(2)
-        terms.append((variance.log(), flat @ flat.transpose(1, 2) / flat.shape[2]))
-    variance_term = (terms[0][0] - terms[1][0]).square().mean()
-    lag_term = (spectra[0] - spectra[1]).square().sum(dim=(2, 3)).mean()
-    channel_term = (terms[0][1] - terms[1][1]).square().sum(dim=(1, 2)).mean()
-    return 0.5 * variance_term + lag_term + channel_term
+    fake_variance, fake_lags, fake_channels = _second_moments(fake, reach)
+    real_variance, real_lags, real_channels = _second_moments(real, reach)
+    ratio = real_variance / fake_variance
+    variance_term = (ratio - 1 - ratio.log()).mean()
+    lag_term = (fake_lags - real_lags).square().sum(dim=(2, 3)).mean()
+    channel_term = (fake_channels - real_channels).square().sum(dim=(1, 2)).mean()
+    return variance_term + lag_term + channel_term
+
+
+def _second_moments(noise: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Variance [B, C], autocorrelation [B, C, 2 reach + 1, reach + 1] and channel correlation [B, C, C]."""
+    centered = noise - noise.mean(dim=(2, 3), keepdim=True)
+    variance = centered.square().mean(dim=(2, 3)) + FLOOR
+    scaled = centered / variance.sqrt()[:, :, None, None]
+    spectrum = torch.fft.rfft2(scaled).abs().square()
+    correlation = torch.fft.irfft2(spectrum, s=noise.shape[2:]) / noise[0, 0].numel()
+    lags = torch.roll(correlation, (reach, reach), dims=(2, 3))
+    flat = scaled.flatten(2)
+    channels = flat @ flat.transpose(1, 2) / flat.shape[2]
+    return variance, lags[:, :, : 2 * reach + 1, reach : 2 * reach + 1], channels
 
 
 def quantile_distance(fake: Tensor, real: Tensor, *, block: int = 48) -> Tensor:
@@ -43,7 +51,7 @@ def quantile_distance(fake: Tensor, real: Tensor, *, block: int = 48) -> Tensor:
     Blocks are small enough to hold one kind of content, so the distance is of conditional histograms.
 
     Args:
-        fake, real: noise [B, C, H, W], any common unit.
+        fake, real: noise [B, C, H, W] in 8-bit grey levels.
         block: side of the square blocks; a rest at the right and bottom is left out.
     """
     sizes = fake.shape[2:]
