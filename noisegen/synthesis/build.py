@@ -18,8 +18,8 @@ from noisegen.progress import Progress
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory, tile_threads
 from noisegen.synthesis.files import write_atomically, write_json
 from noisegen.synthesis.formats import format_named
-from noisegen.synthesis.interrupt import stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard, shards_of
+from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
+from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
 from noisegen.synthesis.pipeline import Pipeline, RowDone, RowFailed, ShardBegins, TilesDone
 from noisegen.synthesis.plan import (
     BuildConfig,
@@ -31,7 +31,7 @@ from noisegen.synthesis.plan import (
 )
 from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
 from noisegen.synthesis.threads import usable_cores, worker_threads
-from noisegen.synthesis.writing import OpenShard, start_over
+from noisegen.synthesis.writing import OpenShard, disk_errors, start_over
 
 __all__ = ["build_dataset"]
 
@@ -93,6 +93,9 @@ def build_dataset(
         Interrupted: SIGINT or SIGTERM; the same call resumes.
         NoisegenError: too many failures, or the dataset cannot be written.
     """
+    for name, count in (("batch-size", batch_size), ("workers", workers)):
+        if count is not None and count < 1:
+            raise UsageError(f"{name} must be at least 1, not {count}")
     with stop_on_signals() as stop:
         started = time.perf_counter()
         format_named(format)
@@ -116,44 +119,25 @@ def build_dataset(
         )
         engine = _make_engine(model, config, device)
         folder = DatasetFolder(Path(output))
-        with _locked(folder):
+        with _locked(folder), disk_errors(folder):
             if rows_per_shard is None:
                 chosen = stored_rows_per_shard(folder) or choose_rows_per_shard(photographs, config)
                 config = replace(config, rows_per_shard=chosen)
-            run = fingerprint(config, photographs, checkpoint_sha256(model))
-            adopt_run(folder, run)
+            adopt_run(folder, fingerprint(config, photographs, checkpoint_sha256(model)))
             workers = workers or usable_cores()
             batch_size = batch_size or (CUDA_BATCH if config.device == "cuda" else 1)
             host = host_record(model=str(model), device=device, workers=workers, batch_size=batch_size)
             write_json(folder.state / "host.json", host)
-
             folder.remove_leftovers()
-            shards = shards_of(run["rows"], config.rows_per_shard)
-            done = {shard: marker for shard in shards if (marker := folder.finished(shard))}
-            failures = [failure for marker in done.values() for failure in marker.failures]
-            pending = [shard for shard in shards if shard not in done]
-            job = _Job(folder, config, failures, max_failures, quiet)
-            with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
-                pipeline = Pipeline(
-                    config,
-                    photographs,
-                    engine,
-                    decoders=decoders,
-                    makers=makers,
-                    batch_size=batch_size,
-                    in_flight=2 * workers + 2,
-                    stop=stop,
-                )
-                try:
-                    _write_shards(job, pipeline, pending)
-                finally:
-                    stop.give_up()
-            totals = write_summary(folder, shards, config)
+
+            job = _Job(folder, config, photographs, engine, stop, max_failures, quiet)
+            built = _build_shards(job, workers, batch_size)
+            totals = write_summary(folder, folder.shards(), config)
             folder.remove_leftovers()
         return BuildSummary(
             output=folder.root,
-            shards=len(shards),
-            shards_built=len(pending),
+            shards=totals["shards"],
+            shards_built=built,
             tiles=totals["tiles"],
             megapixels=totals["megapixels"],
             failures=totals["failures"],
@@ -165,15 +149,44 @@ def build_dataset(
 class _Job:
     folder: DatasetFolder
     config: BuildConfig
-    failures: list[Failure]  # of the whole dataset so far
+    manifest: Manifest
+    engine: Engine
+    stop: StopRequest
     max_failures: int | None
     quiet: bool
 
 
-def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard]) -> None:
-    """Consumes the pipeline's events in order."""
+def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
+    """Builds what is not there yet; returns the number of shards built."""
+    failures: list[Failure] = []
+    pending: list[Shard] = []
+    for shard in job.folder.shards():
+        if marker := job.folder.finished(shard):
+            failures += marker.failures
+        else:
+            pending.append(shard)
+    start_over(job.folder, format_named(job.config.format), pending)
+    with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
+        pipeline = Pipeline(
+            job.config,
+            job.manifest,
+            job.engine,
+            decoders=decoders,
+            makers=makers,
+            batch_size=batch_size,
+            in_flight=2 * workers + 2,
+            stop=job.stop,
+        )
+        try:
+            _write_shards(job, pipeline, pending, failures)
+        finally:
+            job.stop.give_up()
+    return len(pending)
+
+
+def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failures: list[Failure]) -> None:
+    """Consumes the pipeline's events in order; ``failures`` of the shards already there are added to."""
     output_format = format_named(job.config.format)
-    start_over(job.folder, output_format, pending)
     shard: OpenShard | None = None
     tiles = 0
     started = time.perf_counter()
@@ -189,14 +202,14 @@ def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard]) -> No
                     shard.add(event.tiles)
                     tiles += len(event.tiles)
                     rate = tiles * job.config.tile_size**2 / 1e6 / (time.perf_counter() - started)
-                    progress.update(0, tiles=tiles, mp_per_s=round(rate, 2), failed=len(job.failures))
+                    progress.update(0, tiles=tiles, mp_per_s=round(rate, 2), failed=len(failures))
                 elif isinstance(event, RowDone):
                     progress.update(1)
                 elif isinstance(event, RowFailed):
                     shard.fail(event.failure)
-                    job.failures.append(event.failure)
-                    progress.update(1, failed=len(job.failures))
-                    _check_failures(job)
+                    failures.append(event.failure)
+                    progress.update(1, failed=len(failures))
+                    _check_failures(job, failures)
                 else:
                     shard.finish()
                     shard = None
@@ -206,13 +219,13 @@ def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard]) -> No
             raise
 
 
-def _check_failures(job: _Job) -> None:
-    count = len(job.failures)
+def _check_failures(job: _Job, failures: Sequence[Failure]) -> None:
+    count = len(failures)
     if job.max_failures is None or count <= job.max_failures:
         return
-    lines = failure_lines(sorted(job.failures, key=lambda failure: failure.row))
+    lines = failure_lines(sorted(failures, key=lambda failure: failure.row))
     write_atomically(job.folder.root / "failures.jsonl", lines)
-    last = job.failures[-1]
+    last = failures[-1]
     raise NoisegenError(
         f"{count} photographs have failed, more than the limit of {job.max_failures}; the last one, "
         f"row {last.row}: {last.message}. All are listed in {job.folder.root / 'failures.jsonl'}; correct "

@@ -55,10 +55,13 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         noisy, clean = (decode_png(data) for data in files)
         top = LABEL + i * (CELL + LABEL + MARGIN)
         label = (
-            f"{record['camera']}  ISO {record['iso']}  noise std {record['noise_std']:.2f}  {record['id']}"
-            f"  ({record['y']}, {record['x']})"
+            f"{record['camera']}  ISO {record['iso']}  noise std {record['noise_std']:.2f}"
+            f"  at ({record['y']}, {record['x']}) of "
         )
-        draw.text((MARGIN, top), label, fill="black", font=font)
+        name = str(record["id"])
+        while len(name) > 1 and font.getlength(label + name) > width - 2 * MARGIN:
+            name = "…" + name[2:]
+        draw.text((MARGIN, top), label + name, fill="black", font=font)
         for column, picture in enumerate((clean, noisy, _amplified(noisy, clean))):
             sheet.paste(_cell(picture), (MARGIN + column * (CELL + MARGIN), top + LABEL))
     buffer = io.BytesIO()

@@ -70,6 +70,8 @@ class Engine:
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
+            # float32 is to mean float32 here as on a CPU
+            torch.backends.cudnn.allow_tf32 = False
             self._stream = torch.cuda.Stream(self.device)
             self._lock = threading.Lock()
 

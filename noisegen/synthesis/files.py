@@ -82,16 +82,16 @@ def write_json(path: Path, value: object) -> None:
     write_atomically(path, json_bytes(value, indent=1))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, advice: str = "remove it to have that shard built again") -> dict[str, Any]:
     """Reads a state file.
 
     Raises:
-        UsageError: it holds something else than a JSON object.
+        UsageError: it holds something else than a JSON object; the message ends with ``advice``.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}); remove it to have that part built again") from error
+        raise UsageError(f"{path} is damaged ({error}); {advice}") from error
     if not isinstance(value, dict):
-        raise UsageError(f"{path} is damaged (no JSON object); remove it to have that part built again")
+        raise UsageError(f"{path} is damaged (no JSON object); {advice}")
     return value

@@ -20,7 +20,7 @@ and the lock.
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ class DatasetFolder:
             raise UsageError(
                 f"{self.root} holds no dataset of noisegen (no run.json); give the folder of one"
             )
-        return read_json(self.run_file)
+        return read_json(self.run_file, advice="restore it, or build into another folder")
 
     def shards(self) -> list[Shard]:
         """The shards that run.json plans.
@@ -170,7 +170,10 @@ class DatasetFolder:
         write_json(self.marker_file(marker.shard), marker.to_dict())
 
     def finished(self, shard: Shard) -> Marker | None:
-        """The marker of a shard that needs nothing: no complaint of `verify`, every file has its size."""
+        """The marker of a shard that needs nothing: no complaint of `verify`, every file has its size.
+
+        It comes without its list of files, which may be long.
+        """
         if self.bad_file(shard).exists():
             return None
         try:
@@ -178,7 +181,7 @@ class DatasetFolder:
             if marker is None or marker.shard != shard:
                 return None
             sizes_match = all((self.root / p).stat().st_size == r.size for p, r in marker.files.items())
-            return marker if sizes_match else None
+            return replace(marker, files={}) if sizes_match else None
         except (UsageError, OSError):
             return None
 

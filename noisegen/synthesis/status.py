@@ -49,7 +49,7 @@ class DatasetStatus:
         ]
         total = sum(self.failures.values())
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.failures.items())
-        lines.append(f"failures  {total}" + (f" ({reasons}), see failures.jsonl" if total else ""))
+        lines.append(f"failures  {total}" + (f" ({reasons})" if total else ""))
         if self.damaged:
             lines.append(f"damaged   {', '.join(self.damaged)}; build-dataset will redo them")
         if self.megapixels_per_second is not None:

@@ -12,7 +12,7 @@ from noisegen.synthesis.formats import Format
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
 from noisegen.synthesis.records import FinishedTile, TileRecord, write_index
 
-__all__ = ["OpenShard", "start_over"]
+__all__ = ["OpenShard", "disk_errors", "start_over"]
 
 
 def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Shard]) -> None:
@@ -35,12 +35,12 @@ class OpenShard:
         self._records: list[TileRecord] = []
         self._failures: list[Failure] = []
         self._started = time.perf_counter()
-        with _disk_errors(folder):
+        with disk_errors(folder):
             self._writer = output_format.open_shard(folder, shard)
 
     def add(self, tiles: Sequence[FinishedTile]) -> None:
         """Writes the next tiles."""
-        with _disk_errors(self._folder):
+        with disk_errors(self._folder):
             for tile in tiles:
                 self._writer.add(tile)
                 self._records.append(tile.record)
@@ -51,7 +51,7 @@ class OpenShard:
 
     def finish(self) -> Marker:
         """Puts everything in place, index before marker."""
-        with _disk_errors(self._folder):
+        with disk_errors(self._folder):
             index = self._folder.index_file(self._shard)
             temporary = self._folder.temporary / index.name
             write_index(temporary, self._records)
@@ -76,7 +76,8 @@ class OpenShard:
 
 
 @contextmanager
-def _disk_errors(folder: DatasetFolder) -> Iterator[None]:
+def disk_errors(folder: DatasetFolder) -> Iterator[None]:
+    """Turns a full disk and the like, met while writing into the dataset, into a NoisegenError."""
     try:
         yield
     except OSError as error:
