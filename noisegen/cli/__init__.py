@@ -46,6 +46,9 @@ class LazyGroup(click.Group):
         except NoisegenError as error:
             click.echo(f"noisegen: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("noisegen: interrupted", err=True)
+            ctx.exit(130)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
