@@ -133,15 +133,19 @@ class Payload:
         return os.system, (f"touch {self.marker}",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("kind", ["pickle", "torch", "torch-legacy"])
 def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, kind: str) -> None:
-    marker, path = tmp_path / "executed", tmp_path / "model.safetensors"
+    marker, path = tmp_path / "executed", tmp_path / "model.pth"
     content = {"model_weight": {"generator": Payload(marker)}}
     if kind == "pickle":
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "torch")
     assert "is not a noisegen checkpoint" in refused(path)
+    posing = path.with_suffix(".safetensors")
+    posing.write_bytes(path.read_bytes())
+    assert "is not a noisegen checkpoint" in refused(posing)
     with pytest.raises(UsageError, match="is not a PyTorch file of plain weights") as caught:
         import_official(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
@@ -257,6 +261,7 @@ def test_a_pth_file_of_something_else_is_refused(tmp_path: Path, content: object
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("content", [b"", b"abc", b"\x80\x02.", b"PK\x03\x04", b"\x80\x04K\x05."])
 def test_bytes_that_are_no_pth_file_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.pth"

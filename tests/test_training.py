@@ -8,12 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from training_fixtures import (
     STEPS,
     assert_same_state,
@@ -25,7 +23,6 @@ from training_fixtures import (
     write_table,
 )
 
-from noisegen.cli import main
 from noisegen.conditions import Condition
 from noisegen.datasets.pairs import read_pairs
 from noisegen.errors import NoisegenError, UsageError
@@ -71,7 +68,9 @@ def losses_of(output: Path) -> dict[str, dict[int, float]]:
     losses: dict[str, dict[int, float]] = {}
     with (state_of(output).parent / "log.csv").open(newline="") as file:
         for step, name, value in csv.reader(file):
-            losses.setdefault(name, {})[int(step)] = float(value)
+            steps = losses.setdefault(name, {})
+            assert int(step) not in steps, "a step was logged twice"
+            steps[int(step)] = float(value)
     return losses
 
 
@@ -158,11 +157,14 @@ def test_the_state_of_another_recipe_is_refused_and_the_difference_shown(table: 
         train_noise_model(table, output, recipe(steps=1, batch=4, seed=7), quiet=True)
 
 
-def test_the_state_of_other_cameras_is_refused(table: Path) -> None:
+def test_the_state_of_other_pairs_is_refused(table: Path) -> None:
     output = train(table, "model", steps=1)
     output.unlink()
     write_pair(table.parent, "three", 3)
     write_table(table.parent, {"one": ("A", 100), "three": ("A", 100)})
+    with pytest.raises(UsageError, match=r"other pairs .*table_sha256, conditions differ"):
+        train_noise_model(table, output, recipe(steps=1), quiet=True)
+    (state_of(output).parent / "pairs.json").unlink()
     with pytest.raises(UsageError, match=r"state\.safetensors is of a model with other"):
         train_noise_model(table, output, recipe(steps=1), quiet=True)
 
@@ -199,6 +201,17 @@ def test_the_generator_s_losses_do_not_move_the_flow(table: Path, whole: dict[st
         name.split(".")[0] for name, t in full.tensors.items() if not torch.equal(t, alone.tensors[name])
     }
     assert moved == {"generator"}
+
+
+def test_the_flow_s_gradient_is_that_of_its_likelihood_alone(table: Path) -> None:
+    gradients = []
+    for weight in (1.0, 0.0):
+        losses = recipe(adversarial=weight, statistics=weight, quantiles=weight, adversarial_from=0)
+        training = trainer._Trainer(read_pairs(table), losses, 3, 8, "cpu", False)
+        training.initialise()
+        training.step(0)
+        gradients.append([p.grad for p in training.model.flow.parameters()])
+    assert all(map(torch.equal, *gradients))
 
 
 def test_the_penalty_s_positions_are_drawn_from_0_to_1(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,83 +279,3 @@ def test_without_split_the_pairs_marked_for_training_are_used(table: Path) -> No
     assert [pair.name for pair in select_pairs(table, None)] == ["one_noisy"]
     assert [pair.name for pair in select_pairs(table, "val")] == ["two_noisy"]
     assert len(read_pairs(table)) == 2
-
-
-def run(table: Path, *options: str) -> tuple[int, str]:
-    output = str(table.parent / "m.safetensors")
-    fixed = ["train-noise-model", str(table), "-o", output, "-q", "--device", "cpu", "--precision", "float32"]
-    result = CliRunner().invoke(main, [*fixed, *options])
-    return result.exit_code, result.output
-
-
-@pytest.fixture
-def untrained(table: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A table with which no training may begin."""
-
-    def begin(*_: object, **__: object) -> None:
-        raise AssertionError("the training began")
-
-    monkeypatch.setattr(trainer, "_Trainer", begin)
-    return table
-
-
-def test_a_missing_file_ends_the_command_before_training(untrained: Path) -> None:
-    (untrained.parent / "two_clean.png").unlink()
-    code, output = run(untrained)
-    assert code == 2 and "two_clean.png" in output and "row 2" in output
-
-
-def test_pictures_of_different_size_end_the_command_before_training(untrained: Path) -> None:
-    write_pair(untrained.parent, "other", 5, size=(80, 97))
-    (untrained.parent / "two_clean.png").write_bytes((untrained.parent / "other_clean.png").read_bytes())
-    code, output = run(untrained)
-    assert code == 2 and "96x80" in output and "97x80" in output
-
-
-def test_an_unknown_column_ends_the_command_before_training(untrained: Path) -> None:
-    untrained.write_text(untrained.read_text().replace("camera", "camra"))
-    code, output = run(untrained)
-    assert code == 2 and "'camra'" in output
-
-
-def test_pairs_of_several_kinds_end_the_command_before_training(untrained: Path) -> None:
-    write_pair(untrained.parent, "two", 5, channels=1)
-    code, output = run(untrained)
-    assert code == 2 and "several kinds" in output
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--bit-depth", "12"], "does not fit"),
-        (["--split", "val"], "no 'split' column"),
-        (["--device", "tpu"], "unknown device 'tpu'"),
-    ],
-)
-def test_options_that_do_not_fit_end_the_command_before_training(
-    untrained: Path, options: list[str], message: str
-) -> None:
-    code, output = run(untrained, *options)
-    assert code == 2 and message in output
-
-
-def test_an_output_that_cannot_be_written_ends_the_command_before_training(untrained: Path) -> None:
-    code, output = run(untrained, "-o", str(untrained / "model.safetensors"))
-    assert code == 2 and "cannot be made" in output
-
-
-def test_a_patch_larger_than_a_picture_is_refused(table: Path) -> None:
-    code, output = run(table, "--patch", "96")
-    assert code == 2 and "96x80, smaller than the 96 pixel patch" in output
-
-
-def test_the_command_trains_and_tells_so(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from noisegen.fitting.config import RECIPES
-
-    monkeypatch.setitem(RECIPES, "compact", replace(recipe(), steps=100))
-    options = ["--steps", "2", "--batch", "3", "--seed", "5"]
-    assert run(table, *options) == (0, f"{table.parent / 'm.safetensors'}: trained\n")
-    recorded = read_checkpoint(table.parent / "m.safetensors").card["recipe"]
-    assert (recorded["steps"], recorded["batch"], recorded["seed"], recorded["patch"]) == (2, 3, 5, 64)
-    code, output = run(table, *options)
-    assert code == 0 and "already trained" in output

@@ -52,12 +52,12 @@ def two_cameras(folder: Path) -> Path:
 
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives the presets few channels, and makes training save and log every step."""
+    """Gives the presets few channels, and makes training save every second step and log every one."""
     for name, preset in list(PRESETS.items()):
         widths = {"unet_width": 4, "critic_width": 2, "structure_width": 4, "structure_depth": 1}
         small = replace(preset, unet_depth=min(3, preset.unet_depth), **widths)  # type: ignore[arg-type]
         monkeypatch.setitem(PRESETS, name, small)
-    monkeypatch.setattr(trainer, "SAVE_EVERY", 1)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
     monkeypatch.setattr(trainer, "LOG_EVERY", 1)
     monkeypatch.setattr(trainer, "INIT_BATCHES", 2)
 

@@ -66,7 +66,7 @@ def train_noise_model(
     """
     pairs = select_pairs(table, split)
     channels, depth = _kind(pairs, bit_depth)
-    card = {
+    card: dict[str, Any] = {
         "noisegen": __version__,
         "training_pairs": _describe(table, pairs),
         "licence": licence,
@@ -84,6 +84,7 @@ def train_noise_model(
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{work}, the folder of the training's state, cannot be made: {error}") from error
+    _keep_to_pairs(work / "pairs.json", card["training_pairs"])
     import torch
 
     from noisegen.fitting.trainer import train_nm_flowgan
@@ -108,6 +109,23 @@ def train_noise_model(
     }
     write_checkpoint(output, nm_flowgan_checkpoint(model, card | {"session": session}))
     return True
+
+
+def _keep_to_pairs(record: Path, pairs: dict[str, Any]) -> None:
+    """Notes beside the state which pairs it is of, and refuses others."""
+    if not record.exists():
+        record.write_text(json.dumps(pairs, indent=1) + "\n")
+        return
+    try:
+        stored: dict[str, Any] = dict(json.loads(record.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{record} is damaged; delete {record.parent} to start over") from error
+    if stored != json.loads(json.dumps(pairs)):
+        different = [key for key in pairs if stored.get(key) != pairs[key]]
+        raise UsageError(
+            f"{record.parent} holds the state of a training on other pairs ({', '.join(different)} differ); "
+            "use the same table to continue, or delete the folder to start over"
+        )
 
 
 def _kind(pairs: Sequence[Pair], bit_depth: int | None) -> tuple[int, int]:

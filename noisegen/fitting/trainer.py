@@ -81,6 +81,7 @@ def train_nm_flowgan(
     (work / "config.json").write_text(json.dumps(record, indent=1) + "\n")
     if start == 0:
         trainer.initialise()
+    _trim_log(work / "log.csv", start)
     with (
         (work / "log.csv").open("a", newline="") as log_file,
         Progress(trainer.steps, "step", "train", quiet=quiet) as progress,
@@ -304,6 +305,14 @@ class _Trainer:
                     mean.lerp_(value, 1 - decay)
                 else:
                     mean.copy_(value)
+
+
+def _trim_log(path: Path, steps: int) -> None:
+    """Drops what an interrupted run logged of steps that are done again, and a line it did not finish."""
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and int(line.split(",")[0]) < steps]
+        path.write_text("".join(kept))
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
