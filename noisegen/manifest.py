@@ -154,7 +154,7 @@ class Manifest:
                 column: _json_value(column, _cell(batch, column, offset)) for column in self.extra_columns
             }
         except InputError as error:
-            message = f"{self.path}, row {index}: {error}"
+            message = f"{self.path.name}, row {index}: {error}"
             return BadRow(index, text, name, error.reason, message)
         return ManifestRow(index, path, name, None if camera is None else str(camera), iso, extra)
 

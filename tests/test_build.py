@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
@@ -15,7 +16,9 @@ from synthesis_fixtures import (
     contents,
     invoke,
     make_workplace,
+    photograph,
     run_command,
+    save_photograph,
     save_tiny_model,
     tiny_model,
 )
@@ -241,3 +244,19 @@ def test_sixteen_bit_pictures_stay_sixteen_bit(tmp_path: Path) -> None:
     assert summary.tiles == 4
     (sample, *_) = webdataset.WebDataset(str(tmp_path / "out" / "shards" / "000000.tar"), shardshuffle=False)
     assert decode_png(sample["noisy.png"]).dtype == np.uint16
+
+
+def test_a_twelve_bit_grey_dataset_can_be_seen_on_its_contact_sheet(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model.safetensors", channels=1, bit_depth=12)
+    save_photograph(tmp_path / "xray.png", photograph(64, 64, channels=1, bits=12))
+    pq.write_table(pa.table({"path": ["xray.png"]}), tmp_path / "manifest.parquet")
+    build_dataset(tmp_path / "manifest.parquet", tmp_path / "out", model=model, tile_size=64, quiet=True)
+    clean = np.asarray(Image.open(tmp_path / "out" / "contact_sheet.png"))[52:308, 8:264]
+    assert clean.max() > 200 and clean.min() < 50
+
+
+def test_failures_do_not_say_where_the_photographs_lie(tmp_path: Path) -> None:
+    place = make_workplace(tmp_path, photographs=1, bad_rows=True)
+    build_dataset(place.manifest, tmp_path / "out", model=place.model, tile_size=64, quiet=True)
+    failures = (tmp_path / "out" / "failures.jsonl").read_text()
+    assert len(failures.splitlines()) > 3 and str(tmp_path) not in failures

@@ -123,7 +123,8 @@ def build_dataset(
             if rows_per_shard is None:
                 chosen = stored_rows_per_shard(folder) or choose_rows_per_shard(photographs, config)
                 config = replace(config, rows_per_shard=chosen)
-            adopt_run(folder, fingerprint(config, photographs, checkpoint_sha256(model)))
+            bit_depth = engine.model.bit_depth
+            adopt_run(folder, fingerprint(config, photographs, checkpoint_sha256(model), bit_depth))
             workers = workers or usable_cores()
             batch_size = batch_size or (CUDA_BATCH if config.device == "cuda" else 1)
             host = host_record(model=str(model), device=device, workers=workers, batch_size=batch_size)

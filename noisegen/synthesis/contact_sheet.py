@@ -41,6 +41,7 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         return None
     count = min(ROWS, total)
     places = [(2 * i + 1) * total // (2 * count) for i in range(count)]
+    bits = int(folder.read_run()["bit_depth"])
     width = len(TITLES) * (CELL + MARGIN) + MARGIN
     sheet = Image.new("RGB", (width, LABEL + count * (CELL + LABEL + MARGIN)), "white")
     draw = ImageDraw.Draw(sheet)
@@ -62,23 +63,23 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         while len(name) > 1 and font.getlength(label + name) > width - 2 * MARGIN:
             name = "…" + name[2:]
         draw.text((MARGIN, top), label + name, fill="black", font=font)
-        for column, picture in enumerate((clean, noisy, _amplified(noisy, clean))):
-            sheet.paste(_cell(picture), (MARGIN + column * (CELL + MARGIN), top + LABEL))
+        for column, picture in enumerate((clean, noisy, _amplified(noisy, clean, bits))):
+            sheet.paste(_cell(picture, bits), (MARGIN + column * (CELL + MARGIN), top + LABEL))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=False, compress_level=6)
     return buffer.getvalue()
 
 
-def _amplified(noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    levels = 256 if clean.dtype == np.uint8 else 65536
+def _amplified(noisy: np.ndarray, clean: np.ndarray, bits: int) -> np.ndarray:
+    levels = 1 << bits
     noise = GAIN * (noisy.astype(np.int64) - clean) + levels // 2
     return np.clip(noise, 0, levels - 1).astype(clean.dtype)
 
 
-def _cell(picture: np.ndarray) -> Image.Image:
+def _cell(picture: np.ndarray, bits: int) -> Image.Image:
     """The picture's central part, or the whole of a small one enlarged without smoothing, as 8-bit RGB."""
     if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
+        picture = (picture >> (bits - 8)).astype(np.uint8)
     top, left = ((side - CELL) // 2 if side > CELL else 0 for side in picture.shape[:2])
     part = np.broadcast_to(picture, (*picture.shape[:2], 3))[top : top + CELL, left : left + CELL]
     cell = Image.fromarray(np.ascontiguousarray(part))

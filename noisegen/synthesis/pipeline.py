@@ -218,7 +218,9 @@ class Pipeline:
     def _failed(self, row: ManifestRow, error: InputError) -> RowFailed:
         base = self._manifest.base
         path = row.path.relative_to(base) if row.path.is_relative_to(base) else row.path
-        return RowFailed(Failure(row.index, row.id, str(path), error.reason, str(error)))
+        # Where the photographs lie on this machine is no business of the dataset.
+        message = str(error).replace(str(row.path), str(path))
+        return RowFailed(Failure(row.index, row.id, str(path), error.reason, message))
 
     def _decode(self, row: ManifestRow) -> np.ndarray:
         try:

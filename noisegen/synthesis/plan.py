@@ -96,13 +96,14 @@ def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
     return max(1, round(TILES_PER_SHARD / (mean * config.variants)))
 
 
-def fingerprint(config: BuildConfig, manifest: Manifest, checkpoint: str) -> dict[str, Any]:
+def fingerprint(config: BuildConfig, manifest: Manifest, checkpoint: str, bit_depth: int) -> dict[str, Any]:
     """Everything the dataset's bytes depend on; what runs with the same fingerprint write is the same.
 
     Args:
         config: the resolved configuration.
         manifest: the list of photographs.
         checkpoint: SHA-256 of the noise model's file.
+        bit_depth: of its pictures, kept for those who read the dataset.
     """
     rows = manifest.num_rows if config.limit is None else min(config.limit, manifest.num_rows)
     return {
@@ -111,6 +112,7 @@ def fingerprint(config: BuildConfig, manifest: Manifest, checkpoint: str) -> dic
         "rows": rows,
         "manifest_sha256": manifest.sha256,
         "checkpoint_sha256": checkpoint,
+        "bit_depth": bit_depth,
         "versions": {
             "noisegen": __version__,
             "opencv": cv2.__version__,
