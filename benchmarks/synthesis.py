@@ -122,7 +122,7 @@ def main() -> None:
     )
     parser.add_argument("--photos", type=Path, help="folder of photographs instead of scikit-image's")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--naive-tiles", type=int, default=12)
+    parser.add_argument("--naive-tiles", type=int, default=16)
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -135,8 +135,8 @@ def main() -> None:
         folder = Path(name)
         paper = paper_checkpoint(folder)
         manifest, small = folder / "manifest.parquet", folder / "small.parquet"
-        pq.write_table(pa.table({"path": [str(p) for p in photos] * 4}), manifest)
-        pq.write_table(pa.table({"path": [str(p) for p in photos[:2]]}), small)
+        pq.write_table(pa.table({"path": [str(p) for p in photos] * 12}), manifest)
+        pq.write_table(pa.table({"path": [str(p) for p in photos]}), small)
         naive_model = load_noise_model(paper)
         read_image(photos[0])
         print(

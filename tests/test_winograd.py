@@ -10,24 +10,26 @@ from noisegen.models import Randomness, prepare_for_synthesis
 from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.nm_flowgan.runtime import FusedNMFlowGAN
-from noisegen.models.nm_flowgan.winograd import winograd_conv3x3, winograd_weights
+from noisegen.models.nm_flowgan.winograd import winograd_conv3x3_relu, winograd_weights
 
 
+@pytest.mark.parametrize("tile", [2, 4])
 @pytest.mark.parametrize(
     ("inputs", "outputs", "height", "width"), [(5, 7, 4, 8), (16, 8, 36, 20), (130, 128, 8, 64)]
 )
 def test_equals_the_direct_convolution_in_double_precision(
-    inputs: int, outputs: int, height: int, width: int
+    inputs: int, outputs: int, height: int, width: int, tile: int
 ) -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, inputs, height, width, generator=generator)
     weight = torch.randn(outputs, inputs, 3, 3, generator=generator) / (3 * inputs**0.5)
-    bias = torch.randn(outputs, generator=generator)
-    want = torch.nn.functional.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    bias = torch.randn(2, outputs, generator=generator)
+    want = torch.nn.functional.conv2d(x.double(), weight.double(), padding=1)
     with torch.inference_mode():
-        got = winograd_conv3x3(
-            x.contiguous(memory_format=torch.channels_last), winograd_weights(weight), bias
+        got = winograd_conv3x3_relu(
+            x.contiguous(memory_format=torch.channels_last), winograd_weights(weight, tile), bias
         )
+    want = (want + bias[:, :, None, None]).relu()
     assert (got - want).abs().max() < 1e-4
     assert got.is_contiguous(memory_format=torch.channels_last)
 

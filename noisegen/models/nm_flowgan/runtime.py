@@ -8,7 +8,7 @@ by Winograd's algorithm, or in bfloat16 where asked for.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
 from noisegen.models.nm_flowgan.model import NMFlowGAN
-from noisegen.models.nm_flowgan.winograd import WINOGRAD_CHANNELS, winograd_conv3x3, winograd_weights
+from noisegen.models.nm_flowgan.winograd import WINOGRAD_CHANNELS, winograd_conv3x3_relu, winograd_weights
 from noisegen.models.protocol import Randomness
 
 __all__ = ["FusedNMFlowGAN"]
@@ -45,13 +45,14 @@ class FusedNMFlowGAN:
         self.model.generator.to(dtype)
         self.wide: dict[nn.Module, Tensor] = {}
         if dtype == torch.float32 and torch.device(device).type == "cpu":
+            deepest = set(self.model.generator.down[-1].modules())
             for layer in self.model.generator.modules():
                 if (
                     isinstance(layer, nn.Conv2d)
                     and layer.kernel_size == (3, 3)
                     and min(layer.in_channels, layer.out_channels) >= WINOGRAD_CHANNELS
                 ):
-                    self.wide[layer] = winograd_weights(layer.weight)
+                    self.wide[layer] = winograd_weights(layer.weight, 2 if layer in deepest else 4)
         self.constants: dict[tuple[Condition, ...], _Constants] = {}
 
     @property
@@ -124,20 +125,17 @@ class FusedNMFlowGAN:
     def block(self, block: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
         """Two 3x3 convolutions with ReLU; `bias` [B, out, 1, 1] is added after the first."""
         assert isinstance(block, nn.Sequential)
-        for index in (0, 2):
-            x = self.convolve(block[index], x)
-            if index == 0 and bias is not None:
-                x.add_(bias.to(x.dtype))
-            F.relu_(x)
-        return x
+        return self.convolve(block[2], self.convolve(block[0], x, bias), None)
 
-    def convolve(self, layer: nn.Module, x: Tensor) -> Tensor:
+    def convolve(self, layer: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
+        """A 3x3 convolution, an additional bias, ReLU."""
         weights = self.wide.get(layer)
         if weights is None or x.shape[2] % 4 or x.shape[3] % 4:
             out: Tensor = layer(x)
-            return out
+            return F.relu_(out if bias is None else out.add_(bias.to(out.dtype)))
         assert isinstance(layer.bias, Tensor)
-        return winograd_conv3x3(x, weights, layer.bias)
+        total = layer.bias.expand(len(x), -1) if bias is None else layer.bias + bias.flatten(1)
+        return winograd_conv3x3_relu(x, weights, total)
 
     def constants_of(self, conditions: tuple[Condition, ...]) -> _Constants:
         found = self.constants.get(conditions)
@@ -187,24 +185,24 @@ def _scale_and_bias(
         log_scale, shift = _run(list(layer.body)[1:], x).chunk(2, dim=1)
         return log_scale, shift
     assert isinstance(layer, StructureAware)
-    log_scale, shift = _run(layer.body, clean).mul_(constant[0]).chunk(2, dim=1)
+    log_scale, shift = _run(list(layer.body), clean).mul_(constant[0]).chunk(2, dim=1)
     return log_scale, shift
 
 
-def _run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+def _run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Runs layers with activations in place, which halves their memory traffic."""
-    for layer in layers:
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
         if isinstance(layer, nn.ReLU):
             F.relu_(x)
         elif isinstance(layer, nn.LeakyReLU):
             F.leaky_relu_(x, layer.negative_slope)
         elif isinstance(layer, nn.Tanh):
             torch.tanh_(x)
-        elif isinstance(layer, nn.InstanceNorm2d):
-            x = _instance_norm(layer, x)
+        elif isinstance(layer, nn.Conv2d) and isinstance(following, nn.InstanceNorm2d):
+            x = _normalised_pointwise(layer, following, x)
         elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
             x = _pointwise(layer, x)
-        else:
+        elif not isinstance(layer, nn.InstanceNorm2d):
             x = layer(x)
     return x
 
@@ -214,10 +212,18 @@ def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return F.linear(x.permute(0, 2, 3, 1), layer.weight[:, :, 0, 0], layer.bias).permute(0, 3, 1, 2)
 
 
-def _instance_norm(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
-    x = x.sub_(x.mean(dim=(2, 3), keepdim=True))
-    # In two passes of plain sums, which are vectorised in channels-last layout where var_mean is not.
-    variance = x.square().mean(dim=(2, 3), keepdim=True)
-    return x.mul_(layer.weight[:, None, None] * torch.rsqrt(variance + layer.eps)).add_(
-        layer.bias[:, None, None]
-    )
+def _normalised_pointwise(layer: nn.Conv2d, norm: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution and the instance norm after it in one pass over the pixels; `x` is overwritten.
+
+    The variance of the convolution's output follows from the covariance of its input, so the norm becomes part of the
+    convolution's weights.
+    """
+    batch, _, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).view(batch, height * width, -1)
+    pixels.sub_(pixels.mean(dim=1, keepdim=True))
+    covariance = torch.bmm(pixels.mT, pixels) / pixels.shape[1]
+    weight = layer.weight[:, :, 0, 0]
+    variance = ((weight @ covariance) * weight).sum(dim=2)
+    scaled = weight * (norm.weight * torch.rsqrt(variance + norm.eps))[:, :, None]
+    out = torch.baddbmm(norm.bias[None, None], pixels, scaled.mT)
+    return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
