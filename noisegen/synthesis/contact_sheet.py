@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -10,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from noisegen.png import decode_png
+from noisegen.png import decode_png, encode_png
 from noisegen.synthesis.formats import Format
 from noisegen.synthesis.layout import DatasetFolder, Marker
 from noisegen.synthesis.records import read_index
@@ -65,9 +64,7 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         draw.text((MARGIN, top), label + name, fill="black", font=font)
         for column, picture in enumerate((clean, noisy, _amplified(noisy, clean, bits))):
             sheet.paste(_cell(picture, bits), (MARGIN + column * (CELL + MARGIN), top + LABEL))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=False, compress_level=6)
-    return buffer.getvalue()
+    return encode_png(np.asarray(sheet))
 
 
 def _amplified(noisy: np.ndarray, clean: np.ndarray, bits: int) -> np.ndarray:
