@@ -45,7 +45,9 @@ def test_a_whole_photograph_consists_of_its_tiles_and_the_earlier_one_wins() -> 
     jobs = jobs_of(picture, 64)
     expected = np.zeros_like(picture)
     written = np.zeros(picture.shape[:2], bool)
-    for job, tile in zip(jobs, Engine(model).run(jobs), strict=True):
+    with tile_threads(1) as pool:
+        tiles = pool.submit(Engine(model).run, jobs).result()
+    for job, tile in zip(jobs, tiles, strict=True):
         window = (slice(job.y, job.y + 64), slice(job.x, job.x + 64))
         fresh = ~written[window]
         expected[window][fresh] = tile[fresh]
