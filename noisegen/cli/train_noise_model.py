@@ -33,7 +33,7 @@ __all__ = ["command"]
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="Of the networks' arithmetic; auto takes bfloat16 where the hardware has it.",
+    help="Of the generator's arithmetic; auto takes bfloat16 where the hardware has it.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(

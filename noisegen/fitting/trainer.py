@@ -63,7 +63,7 @@ def train_nm_flowgan(
         work: folder for `state.safetensors`, `log.csv` and `config.json`.
         channels, bit_depth: of the pictures.
         device: "cpu" or "cuda".
-        mixed_precision: bfloat16 autocast of generator and critic (the gradient penalty stays float32).
+        mixed_precision: bfloat16 autocast of the generator; flow, critic and gradient penalty stay float32.
         quiet: no progress.
 
     Returns:
@@ -242,7 +242,8 @@ class _Trainer:
     def correlate(self, generator_in: Tensor, clean: Tensor, code: ConditionCode, grad: bool) -> Tensor:
         """Generated noise in pixel values, clipped as a picture clips it (half a level of room for rounding)."""
         model = self.model
-        with torch.set_grad_enabled(grad), torch.autocast(self.device, torch.bfloat16, enabled=self.mixed):
+        kind = torch.device(self.device).type
+        with torch.set_grad_enabled(grad), torch.autocast(kind, torch.bfloat16, enabled=self.mixed):
             out = model.correlate(generator_in, clean, code).float()
         noisy = out * (model.config.unet_unit * model.config.grey) + clean
         return noisy.clamp(-0.5, model.config.levels - 0.5) - clean
