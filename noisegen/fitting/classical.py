@@ -20,6 +20,10 @@ BINS = 32
 MIN_PIXELS_PER_BIN = 64
 
 
+# (channels, bit depth, per condition [C, BINS, 4]: pixels, sums of clean, noise and squared noise)
+_Statistics = tuple[int, int, dict[Condition, NDArray[np.float64]]]
+
+
 def fit_awgn(pairs: Sequence[Pair]) -> Awgn:
     """Fits `Awgn`: the standard deviation of noisy - clean over all pixels of a condition.
 
@@ -29,7 +33,11 @@ def fit_awgn(pairs: Sequence[Pair]) -> Awgn:
     Raises:
         UsageError: no pairs, unlike pairs, or one that cannot be decoded.
     """
-    channels, bit_depth, tables = _statistics(pairs)
+    return _awgn(_statistics(pairs))
+
+
+def _awgn(statistics: _Statistics) -> Awgn:
+    channels, bit_depth, tables = statistics
     std = {}
     for condition, table in tables.items():
         count, _, total, squares = table.sum(axis=1).T
@@ -49,10 +57,14 @@ def fit_heteroscedastic(pairs: Sequence[Pair]) -> Heteroscedastic:
     Raises:
         UsageError: no pairs, unlike pairs, or one that cannot be decoded.
     """
-    channels, bit_depth, tables = _statistics(pairs)
+    return _heteroscedastic(_statistics(pairs))
+
+
+def _heteroscedastic(statistics: _Statistics) -> Heteroscedastic:
+    channels, bit_depth, tables = statistics
     dark, bright = {}, {}
     for condition, table in tables.items():
-        ends = [_fit_line(statistics, 2**bit_depth - 1) for statistics in table]
+        ends = [_fit_line(channel, 2**bit_depth - 1) for channel in table]
         dark[condition] = tuple(end[0] for end in ends)
         bright[condition] = tuple(end[1] for end in ends)
     return Heteroscedastic(Vocabulary.of(tables), channels, bit_depth, dark, bright)
@@ -64,18 +76,18 @@ def fit_baselines(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Nois
     Raises:
         UsageError: as the fits, or an unknown name.
     """
-    fits: dict[str, Callable[[Sequence[Pair]], NoiseModel]] = {
-        "awgn": fit_awgn,
-        "heteroscedastic": fit_heteroscedastic,
+    fits: dict[str, Callable[[_Statistics], NoiseModel]] = {
+        "awgn": _awgn,
+        "heteroscedastic": _heteroscedastic,
     }
     unknown = [name for name in names if name not in fits]
     if unknown:
         raise UsageError(f"unknown baseline {', '.join(unknown)}; there are: {', '.join(fits)}")
-    return {name: fits[name](pairs) for name in names}
+    statistics = _statistics(pairs)
+    return {name: fits[name](statistics) for name in names}
 
 
-def _statistics(pairs: Iterable[Pair]) -> tuple[int, int, dict[Condition, NDArray[np.float64]]]:
-    """(channels, bit depth, per condition [C, BINS, 4]: pixels, sums of clean, noise and squared noise)."""
+def _statistics(pairs: Iterable[Pair]) -> _Statistics:
     kind: tuple[int, int] | None = None
     tables: dict[Condition, NDArray[np.float64]] = {}
     for pair in pairs:

@@ -28,7 +28,7 @@ from noisegen.fitting.state import load_state, save_state
 from noisegen.fitting.statistics import quantile_distance, statistics_distance
 from noisegen.models.nm_flowgan.config import PRESETS, NMFlowGANConfig
 from noisegen.models.nm_flowgan.layers import ConditionalLinear, ConditionCode
-from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.model import FlowLikelihood, NMFlowGAN
 from noisegen.models.protocol import Randomness
 from noisegen.progress import Progress
 
@@ -163,6 +163,14 @@ class _Trainer:
     def uniform(self, like: Tensor, generator: torch.Generator) -> Tensor:
         return torch.rand(like.shape, generator=generator).to(like)
 
+    def likelihood(
+        self, batch: PatchBatch, code: ConditionCode, generator: torch.Generator
+    ) -> FlowLikelihood:
+        """The flow's likelihood of the batch's real noise, freshly dequantized."""
+        uniform_noisy = self.uniform(batch.noisy, generator)
+        uniform_clean = self.uniform(batch.clean, generator)
+        return self.model.likelihood(batch.noisy, batch.clean, code, uniform_noisy, uniform_clean)
+
     def initialise(self) -> None:
         """Data-dependent initialisation: the flow starts with latents of zero mean and unit variance per condition.
 
@@ -183,13 +191,7 @@ class _Trainer:
             for index in range(INIT_BATCHES):
                 batch, generator = self.draw(index - INIT_BATCHES)
                 code = model.encode(batch.conditions)
-                latent = model.likelihood(
-                    batch.noisy,
-                    batch.clean,
-                    code,
-                    self.uniform(batch.noisy, generator),
-                    self.uniform(batch.clean, generator),
-                ).latent
+                latent = self.likelihood(batch, code, generator).latent
                 moments = torch.stack([torch.ones_like(latent), latent, latent.square()]).mean(dim=(3, 4))
                 sums.index_add_(1, code.row, moments)
             seen = sums[0] > 0
@@ -210,14 +212,7 @@ class _Trainer:
         losses: dict[str, Tensor] = {}
         update_generator = (step + 1) % config.generator_every == 0
         if update_generator:
-            likelihood = model.likelihood(
-                batch.noisy,
-                batch.clean,
-                code,
-                self.uniform(batch.noisy, generator),
-                self.uniform(batch.clean, generator),
-            )
-            losses["nll"] = likelihood.nll / batch.noisy[0].numel()
+            losses["nll"] = self.likelihood(batch, code, generator).nll / batch.noisy[0].numel()
             _update(self.flow_optimizer, losses["nll"])
         normal = torch.randn(batch.clean.shape, generator=generator).to(batch.clean)
         noise = Randomness(normal, self.uniform(batch.clean, generator))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from noisegen.models.nm_flowgan.layers import (
     StructureAware,
 )
 
-__all__ = ["PixelFlow", "standard_normal_log_prob"]
+__all__ = ["PixelFlow", "fold_inverse", "standard_normal_log_prob"]
 
 
 class PixelFlow(nn.Module):
@@ -69,12 +70,27 @@ class PixelFlow(nn.Module):
 
     def affine(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
         """The whole inverse as one affine map per pixel: noise = scale * z + shift, each [B, C, H, W]."""
-        log_total = shift = clean.new_zeros(())
-        for layer in self.layers:
-            log_scale, bias = layer(clean, code)
-            log_total = log_total + log_scale
-            shift = shift - bias * torch.exp(-log_total)
-        return torch.exp(-log_total), shift
+        return fold_inverse(layer(clean, code) for layer in self.layers)
+
+
+def fold_inverse(layers: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """One affine map for the inverse of a chain of affine layers.
+
+    Args:
+        layers: (log-scale, bias) of each, in the direction noise -> latent.
+
+    Returns:
+        scale and shift with noise = scale * z + shift.
+    """
+    log_total: Tensor | float = 0.0
+    shift: Tensor | float = 0.0
+    scale: Tensor | None = None
+    for log_scale, bias in layers:
+        log_total = log_total + log_scale
+        scale = torch.exp(-log_total)
+        shift = shift - bias * scale
+    assert scale is not None and isinstance(shift, Tensor)
+    return scale, shift
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisegen.conditions import Condition, Vocabulary
+from noisegen.models.nm_flowgan.flow import fold_inverse
 from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.nm_flowgan.winograd import WINOGRAD_CHANNELS, winograd_conv3x3_relu, winograd_weights
@@ -89,16 +90,10 @@ class FusedNMFlowGAN:
         return noisy.add_(0.5).floor_().clamp_(0, config.levels - 1)
 
     def pixel_noise(self, normal: Tensor, clean: Tensor, constants: _Constants) -> Tensor:
-        """The flow's inverse in units of 2**bit_depth, as one affine map per pixel (see `PixelFlow.affine`)."""
-        log_total: Tensor | None = None
-        shift: Tensor | None = None
-        for layer, constant in zip(self.model.flow.layers, constants.flow, strict=True):
-            log_scale, bias = _scale_and_bias(layer, clean, constant)
-            log_total = log_scale if log_total is None else log_total + log_scale
-            step = bias * torch.exp(-log_total)
-            shift = step if shift is None else shift.add_(step)
-        assert log_total is not None and shift is not None
-        return torch.exp(-log_total).mul_(normal).sub_(shift)
+        """The flow's inverse in units of 2**bit_depth, as one affine map per pixel."""
+        layers = zip(self.model.flow.layers, constants.flow, strict=True)
+        scale, shift = fold_inverse(_scale_and_bias(layer, clean, constant) for layer, constant in layers)
+        return (scale * normal).add_(shift)
 
     def generate(self, noise: Tensor, clean: Tensor, biases: list[Tensor] | None) -> Tensor:
         """`SpatialGenerator.forward`: noise in units of `unet_unit`, clean in pixel values; float32 in and out."""
