@@ -52,11 +52,13 @@ def tiny_model(preset: str, *, critic: bool = False, seed: int = 0, **changes: A
                 for values in (last.weight, last.bias):
                     values[: config.channels] *= 0.2
                     values[config.channels :] *= 0.02
+        model.eval()
+        if model.generator is None:
+            return model
         last = model.generator.last
         last.weight.normal_()
         assert last.bias is not None
         last.bias.zero_()
-        model.eval()
         clean, noise = inputs(model, 32, 32)
         steps = model.steps(clean, model.encode([A400]), noise)
         correction = (steps.generator_out - steps.generator_in) * config.unet_unit

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from nm_flowgan_fixtures import A100, A400, A1600, B400, inputs, one_of, tiny_model
 
 from noisegen.conditions import Condition
 from noisegen.errors import InputError
-from noisegen.models import prepare_for_synthesis
+from noisegen.models import load_noise_model, nm_flowgan_checkpoint, prepare_for_synthesis
+from noisegen.models.checkpoint import write_checkpoint
 from noisegen.models.classical import Awgn
 from noisegen.models.nm_flowgan.winograd import WINOGRAD_CHANNELS
 
@@ -33,6 +36,34 @@ def test_each_pixel_is_drawn_as_by_the_model_itself(
     assert_alike(fast.sample(clean, conditions, noise=noise), model.sample(clean, conditions, noise=noise))
     exact = conditions[:1] * 4
     assert_alike(fast.sample(clean, exact, noise=noise), model.sample(clean, exact, noise=noise))
+
+
+ABLATIONS = [
+    {"structure": False},
+    {"signal": False},
+    {"structure": False, "signal": False},
+    {"generator": False},
+    {"structure": False, "signal": False, "generator": False},
+]
+
+
+@pytest.mark.parametrize("preset", ["paper", "compact"])
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_a_model_without_some_of_its_parts_is_no_exception(
+    preset: str, ablation: dict[str, bool], tmp_path: Path
+) -> None:
+    model = tiny_model(preset, **ablation)
+    write_checkpoint(tmp_path / "model.safetensors", nm_flowgan_checkpoint(model, {}))
+    read = load_noise_model(tmp_path / "model.safetensors")
+    assert read.config == model.config
+    clean, noise = inputs(model, 37, 53, batch=2)
+    expected = model.sample(clean, [A400, B400], noise=noise)
+    assert torch.equal(read.sample(clean, [A400, B400], noise=noise), expected)
+    for precision in ("float32", "bfloat16"):
+        fast = prepare_for_synthesis(read, device="cpu", precision=precision)
+        drawn = fast.sample(clean, [A400, B400], noise=noise)
+        if precision == "float32" or not model.config.generator:
+            assert_alike(drawn, expected)
 
 
 @pytest.mark.parametrize("preset", ["paper", "compact"])

@@ -21,11 +21,14 @@ class NMFlowGANConfig:
         condition_encoder: "residual" is the paper's network on one-hot codes; "table" one learned row per
             (ISO, camera).
         flow_blocks: number of (structure-aware, signal-dependent, conditional linear) triples.
+        structure, signal: whether the flow has structure-aware and signal-dependent layers (the ablations of the
+            paper's Table II leave them out).
         structure_width, structure_depth: channels and 3x3 layers of the structure-aware encoder (receptive field
             2 * depth + 1).
         signal_widths: channels of the signal-dependent encoder's pointwise layers.
         signal_norm: InstanceNorm over the whole picture in the signal-dependent encoder. Without it the pixel-wise
             noise of a pixel does not depend on where the picture was cut.
+        generator: whether there is a spatial-correlation generator; without one the noise is pixel-wise.
         unet_width: channels of the generator's first level; each level below has twice as many.
         unet_depth: levels of the generator; picture sides are padded to multiples of 2**(unet_depth - 1).
         conditional: generator and critic also get a bias per channel from the condition, and the generator sees the
@@ -40,10 +43,13 @@ class NMFlowGANConfig:
     bit_depth: int = 8
     condition_encoder: Literal["residual", "table"] = "residual"
     flow_blocks: int = 2
+    structure: bool = True
     structure_width: int = 16
     structure_depth: int = 4
+    signal: bool = True
     signal_widths: tuple[int, ...] = (16, 32, 32, 16)
     signal_norm: bool = True
+    generator: bool = True
     unet_width: int = 64
     unet_depth: int = 5
     conditional: bool = False

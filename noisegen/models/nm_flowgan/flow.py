@@ -23,7 +23,7 @@ __all__ = ["PixelFlow", "fold_inverse", "standard_normal_log_prob"]
 
 
 class PixelFlow(nn.Module):
-    """SAL, SDL, CL2, repeated `flow_blocks` times, in the direction noise -> latent.
+    """SAL, SDL, CL2 (those the configuration has), repeated `flow_blocks` times, in the direction noise -> latent.
 
     No layer's scale or bias depends on the noise. Noise, clean picture and latent are float [B, C, H, W]; noise and
     clean in units of 2**bit_depth grey levels, the clean one dequantized (see `NMFlowGAN.dequantize`).
@@ -41,13 +41,17 @@ class PixelFlow(nn.Module):
 
         layers: list[nn.Module] = []
         for _ in range(config.flow_blocks):
-            layers += [
-                StructureAware(
-                    encoder(2 * channels), channels, config.structure_width, config.structure_depth
-                ),
-                SignalDependent(encoder(channels), channels, config.signal_widths, config.signal_norm),
-                ConditionalLinear(rows, channels),
-            ]
+            if config.structure:
+                layers.append(
+                    StructureAware(
+                        encoder(2 * channels), channels, config.structure_width, config.structure_depth
+                    )
+                )
+            if config.signal:
+                layers.append(
+                    SignalDependent(encoder(channels), channels, config.signal_widths, config.signal_norm)
+                )
+            layers.append(ConditionalLinear(rows, channels))
         self.layers = nn.ModuleList(layers)
 
     def forward(self, noise: Tensor, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ class NMFlowGAN(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.flow = PixelFlow(config, vocabulary)
-        self.generator = SpatialGenerator(config, vocabulary)
+        self.generator = SpatialGenerator(config, vocabulary) if config.generator else None
         self.critic = Critic(config, vocabulary) if critic else None
 
     @property
@@ -110,7 +110,9 @@ class NMFlowGAN(nn.Module):
         return FlowLikelihood(latent, log_det + dequantization, standard_normal_log_prob(latent))
 
     def correlate(self, noise: Tensor, clean: Tensor, code: ConditionCode) -> Tensor:
-        """The generator on noise in units of `unet_unit`; `clean` in pixel values."""
+        """The generator on noise in units of `unet_unit` (unchanged without one); `clean` in pixel values."""
+        if self.generator is None:
+            return noise
         return self.generator(noise, clean / self.config.levels, code)
 
     def steps(self, clean: Tensor, code: ConditionCode, noise: Randomness) -> SampleSteps:

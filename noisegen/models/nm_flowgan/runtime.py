@@ -43,11 +43,13 @@ class FusedNMFlowGAN:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.model.critic = None
         self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model.generator.to(dtype)
         self.wide: dict[nn.Module, Tensor] = {}
-        if dtype == torch.float32 and torch.device(device).type == "cpu":
-            deepest = set(self.model.generator.down[-1].modules())
-            for layer in self.model.generator.modules():
+        generator = self.model.generator
+        if generator is not None:
+            generator.to(dtype)
+        if generator is not None and dtype == torch.float32 and torch.device(device).type == "cpu":
+            deepest = set(generator.down[-1].modules())
+            for layer in generator.modules():
                 if (
                     isinstance(layer, nn.Conv2d)
                     and layer.kernel_size == (3, 3)
@@ -98,6 +100,8 @@ class FusedNMFlowGAN:
     def generate(self, noise: Tensor, clean: Tensor, biases: list[Tensor] | None) -> Tensor:
         """`SpatialGenerator.forward`: noise in units of `unet_unit`, clean in pixel values; float32 in and out."""
         generator = self.model.generator
+        if generator is None:
+            return noise
         height, width = noise.shape[2:]
         x = noise
         if biases is not None:
@@ -164,7 +168,7 @@ class _Constants:
                 self.flow.append((layer.encoder(code)[:, :, None, None], nothing))
         generator = model.generator
         self.levels: list[Tensor] | None = None
-        if generator.conditional:
+        if generator is not None and generator.conditional:
             biases = generator.condition(code).split(generator.widths, dim=1)
             self.levels = [bias[:, :, None, None] for bias in biases]
 
