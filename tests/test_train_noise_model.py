@@ -35,7 +35,7 @@ def untrained(table: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def begin(*_: object, **__: object) -> None:
         raise AssertionError("the training began")
 
-    monkeypatch.setattr(trainer, "_Trainer", begin)
+    monkeypatch.setattr(trainer, "_Training", begin)
     return table
 
 

@@ -26,9 +26,11 @@ from training_fixtures import (
 from noisegen.conditions import Condition
 from noisegen.datasets.pairs import read_pairs
 from noisegen.errors import NoisegenError, UsageError
-from noisegen.fitting import trainer
+from noisegen.fitting import steps, trainer
+from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.run import train_noise_model
-from noisegen.models import load_noise_model
+from noisegen.fitting.selection import select_pairs
+from noisegen.models import Randomness, load_noise_model
 from noisegen.models.checkpoint import read_checkpoint
 from noisegen.progress import Progress
 
@@ -162,7 +164,9 @@ def test_the_state_of_other_pairs_is_refused(table: Path) -> None:
     output.unlink()
     write_pair(table.parent, "three", 3)
     write_table(table.parent, {"one": ("A", 100), "three": ("A", 100)})
-    with pytest.raises(UsageError, match=r"other pairs .*table_sha256, conditions differ"):
+    with pytest.raises(
+        UsageError, match=r"other pairs .*pairs.table_sha256, training_pairs.conditions differ"
+    ):
         train_noise_model(table, output, recipe(steps=1), quiet=True)
     (state_of(output).parent / "pairs.json").unlink()
     with pytest.raises(UsageError, match=r"state\.safetensors is of a model with other"):
@@ -207,8 +211,8 @@ def test_the_flow_s_gradient_is_that_of_its_likelihood_alone(table: Path) -> Non
     gradients = []
     for weight in (1.0, 0.0):
         losses = recipe(adversarial=weight, statistics=weight, quantiles=weight, adversarial_from=0)
-        training = trainer._Trainer(read_pairs(table), losses, 3, 8, "cpu", False)
-        training.initialise()
+        training = trainer._Training(read_pairs(table), losses, 3, 8, "cpu", False, Ranks())
+        training.start(table.parent / "none", {})
         training.step(0)
         gradients.append([p.grad for p in training.model.flow.parameters()])
     assert all(map(torch.equal, *gradients))
@@ -216,7 +220,7 @@ def test_the_flow_s_gradient_is_that_of_its_likelihood_alone(table: Path) -> Non
 
 def test_the_penalty_s_positions_are_drawn_from_0_to_1(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []
-    loss = trainer.critic_loss
+    loss = steps.critic_loss
 
     def record(
         score: object, real: object, fake: object, alpha: torch.Tensor, penalty: float
@@ -225,7 +229,7 @@ def test_the_penalty_s_positions_are_drawn_from_0_to_1(table: Path, monkeypatch:
         drawn.extend(alpha.flatten().tolist())
         return loss(score, real, fake, alpha, penalty)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer, "critic_loss", record)
+    monkeypatch.setattr(steps, "critic_loss", record)
     train(table, "model")
     assert len(drawn) == len(set(drawn)) == 3 * (STEPS - 2)
     assert min(drawn) >= 0 and max(drawn) <= 1
@@ -235,7 +239,7 @@ def test_the_penalty_s_positions_are_drawn_from_0_to_1(table: Path, monkeypatch:
 def test_the_flow_starts_at_the_spread_of_each_camera_s_noise(table: Path) -> None:
     model = load_noise_model(train(table, "model", steps=1, flow_lr=1e-9))
     clean = torch.full((2, 3, 96, 96), 128.0)
-    noise = trainer.Randomness(torch.randn(clean.shape), torch.rand(clean.shape))
+    noise = Randomness(torch.randn(clean.shape), torch.rand(clean.shape))
     conditions = [Condition("A", 100), Condition("B", 1600)]
     weak, strong = (model.sample(clean, conditions, noise=noise) - clean).std(dim=(1, 2, 3)).tolist()
     assert weak == pytest.approx(6, rel=0.15)
@@ -246,7 +250,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(table: Path, monkeypatch: p
     def broken(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         return (fake * float("nan")).mean()
 
-    monkeypatch.setattr(trainer, "statistics_distance", broken)
+    monkeypatch.setattr(steps, "statistics_distance", broken)
     with pytest.raises(NoisegenError, match="loss statistics is nan at step 0"):
         train(table, "model")
     assert not state_of(table.parent / "model.safetensors").exists()
@@ -271,11 +275,9 @@ def test_grey_pairs_make_a_grey_model(tmp_path: Path) -> None:
 
 
 def test_without_split_the_pairs_marked_for_training_are_used(table: Path) -> None:
-    from noisegen.fitting.run import select_pairs
-
-    assert len(select_pairs(table, None)) == 2
+    assert len(select_pairs(table).training) == 2
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0] + ",split", lines[1] + ",train", lines[2] + ",val"]) + "\n")
-    assert [pair.name for pair in select_pairs(table, None)] == ["one_noisy"]
-    assert [pair.name for pair in select_pairs(table, "val")] == ["two_noisy"]
+    assert [pair.name for pair in select_pairs(table).training] == ["one_noisy"]
+    assert [pair.name for pair in select_pairs(table, split="val").training] == ["two_noisy"]
     assert len(read_pairs(table)) == 2

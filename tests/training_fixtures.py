@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from noisegen.fitting import trainer
+from noisegen.fitting import draws, trainer
 from noisegen.fitting.config import RECIPES, TrainConfig
 from noisegen.models.checkpoint import read_checkpoint
 from noisegen.models.nm_flowgan.config import PRESETS
@@ -59,7 +59,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(PRESETS, name, small)
     monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
     monkeypatch.setattr(trainer, "LOG_EVERY", 1)
-    monkeypatch.setattr(trainer, "INIT_BATCHES", 2)
+    monkeypatch.setattr(draws, "INIT_BATCHES", 2)
 
 
 def recipe(preset: str = "compact", **changes: object) -> TrainConfig:

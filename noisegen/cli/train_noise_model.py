@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,42 @@ __all__ = ["command"]
     help="compact: small and fast, trains on a CPU; paper: sizes and schedule of the NM-FlowGAN paper.",
 )
 @click.option("--split", help="Use the pairs of this split [default: 'train' where marked, else all].")
+@click.option(
+    "--camera",
+    "cameras",
+    multiple=True,
+    metavar="NAME",
+    help="Train and validate on this camera's pairs only; may be repeated.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["simultaneous", "joint", "two-stage"]),
+    help="simultaneous: each network by its own loss, at once; joint: the generator's losses also move the flow; "
+    "two-stage: the flow first, then the generator on the frozen flow [default: the recipe's].",
+)
+@click.option(
+    "--without",
+    metavar="PARTS",
+    default="",
+    help="Leave out parts of the model, separated by commas: sal, sdl (layers of the flow), gan (generator and "
+    "critic) or flow.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Number of training steps [default: the recipe's].")
 @click.option("--batch", type=click.IntRange(2), help="Patches per step [default: the recipe's].")
 @click.option("--patch", type=click.IntRange(64), help="Patch side in pixels [default: the recipe's].")
+@click.option(
+    "--validate-split",
+    metavar="SPLIT",
+    help="Validate on this split, '' for none [default: 'val' where marked and training uses 'train'].",
+)
+@click.option(
+    "--validate-every", type=click.IntRange(1), help="Steps between validations [default: the recipe's]."
+)
+@click.option(
+    "--keep",
+    type=click.Choice(["best", "last"]),
+    help="Which weights become the model: the best validated ones or the last [default: the recipe's].",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--bit-depth", type=click.IntRange(8, 16), help="Bits per channel, needed for 16-bit files.")
 @click.option("--licence", default="not stated", help="Terms of the training pairs, kept in the checkpoint.")
@@ -41,6 +75,12 @@ def command(
     output: Path,
     recipe: str,
     split: str | None,
+    cameras: tuple[str, ...],
+    strategy: str | None,
+    without: str,
+    validate_split: str | None,
+    validate_every: int | None,
+    keep: str | None,
     steps: int | None,
     batch: int | None,
     patch: int | None,
@@ -54,12 +94,15 @@ def command(
     """Train an NM-FlowGAN on the real noisy/clean pairs listed in PAIRS (.csv or .parquet).
 
     PAIRS has the columns noisy_path, clean_path, camera, iso and optionally split. An interrupted training
-    continues where it was when the same command is given again.
+    continues where it was when the same command is given again. Losses and validation scores are drawn in
+    OUTPUT.curves.png. torchrun trains on several GPUs at once.
 
     \b
     Examples:
       noisegen train-noise-model pairs.csv -o camera.safetensors
       noisegen train-noise-model pairs.csv -o paper.safetensors --recipe paper --device cuda
+      noisegen train-noise-model pairs.csv -o s6.safetensors --camera S6 --without sal
+      torchrun --nproc-per-node 8 -m noisegen train-noise-model pairs.csv -o paper.safetensors --recipe paper
     """
     from dataclasses import replace
 
@@ -67,20 +110,36 @@ def command(
     from noisegen.fitting.config import RECIPES
     from noisegen.fitting.run import train_noise_model
 
-    given: dict[str, Any] = {"steps": steps, "batch": batch, "patch": patch}
-    config = replace(RECIPES[recipe], seed=seed, **{k: v for k, v in given.items() if v is not None})
+    given: dict[str, Any] = {
+        "batch": batch,
+        "patch": patch,
+        "strategy": strategy,
+        "validate_every": validate_every,
+        "keep": keep,
+    }
+    config = RECIPES[recipe] if steps is None else RECIPES[recipe].lasting(steps)
+    config = replace(
+        config,
+        seed=seed,
+        without=tuple(part.strip() for part in without.split(",") if part.strip()),
+        **{name: value for name, value in given.items() if value is not None},
+    )
     device = resolve_device(device)
     trained = train_noise_model(
         pairs,
         output,
         config,
         split=split,
+        validate_split=validate_split,
+        cameras=cameras,
         bit_depth=bit_depth,
         licence=licence,
         device=device,
         mixed_precision=resolve_precision(precision, device) == "bfloat16",
         quiet=quiet,
     )
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes; the first speaks
     click.echo(
         f"{output}: trained" if trained else f"{output}: already trained with this recipe on these pairs"
     )

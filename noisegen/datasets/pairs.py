@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from noisegen.conditions import Condition
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo, probe, read_image
 
-__all__ = ["Pair", "load_pair", "read_pairs"]
+__all__ = ["Pair", "keep_cameras", "load_pair", "read_pairs", "splits_of"]
 
 REQUIRED = ("noisy_path", "clean_path", "camera", "iso")
 OPTIONAL = ("split", "scene", "dataset", "name", "width", "height")
@@ -112,6 +112,28 @@ def load_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
             f"{pair.clean_path} is {clean.shape} {clean.dtype}; both must be alike",
         )
     return noisy, clean
+
+
+def splits_of(table: Path) -> tuple[str, ...]:
+    """The names of the splits that occur in a table, sorted; none where it has no such column.
+
+    Raises:
+        UsageError: the table cannot be read.
+    """
+    return tuple(sorted({row["split"] for row in _read_table(table)[1] if row.get("split")}))
+
+
+def keep_cameras(pairs: Sequence[Pair], cameras: Sequence[str], table: Path) -> list[Pair]:
+    """The pairs of these cameras; all where none is named.
+
+    Raises:
+        UsageError: a camera does not occur among the pairs of `table`; those that do are listed.
+    """
+    known = sorted({pair.condition.camera for pair in pairs})
+    for camera in cameras:
+        if camera not in known:
+            raise UsageError(f"{table}: no pair of camera {camera!r}; there are: {', '.join(known)}")
+    return [pair for pair in pairs if not cameras or pair.condition.camera in cameras]
 
 
 def _read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:

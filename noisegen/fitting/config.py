@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
-__all__ = ["RECIPES", "TrainConfig"]
+from noisegen.errors import UsageError
+from noisegen.models.nm_flowgan.config import PRESETS, NMFlowGANConfig
+
+__all__ = ["PARTS", "RECIPES", "STRATEGIES", "Strategy", "TrainConfig"]
+
+Strategy = Literal["simultaneous", "joint", "two-stage"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+# What an ablation can leave out.
+PARTS = ("sal", "sdl", "gan", "flow")
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,16 @@ class TrainConfig:
         quantiles: weight of the distance between sorted generated and real noise.
         balance: draw conditions, then pictures, uniformly, instead of patches.
         ema: decay of the averaged weights that are saved; 0 saves the last ones.
+        strategy: "simultaneous": each network by its own loss, at the same time; "joint": the generator's losses
+            also move the flow; "two-stage": the flow by its likelihood, then, with the flow frozen, the generator.
+        flow_share: share of the steps that the first of two stages takes.
+        without: parts that are left out (the paper's Table II): "sal" and "sdl", the structure-aware and
+            signal-dependent layers of the flow; "gan", the generator and its critic; "flow", the whole flow, where
+            the generator gets normal noise of one level for all conditions instead.
+        validate_every: steps between two validations; there is one at the end in any case.
+        validate_pictures: pictures of a condition that are validated on.
+        validate_crop: side of their central square in pixels.
+        keep: which weights become the model: the "best" validated or the "last" ones.
     """
 
     preset: str = "compact"
@@ -51,10 +69,49 @@ class TrainConfig:
     quantiles: float = 1.0
     balance: bool = True
     ema: float = 0.998
+    strategy: Strategy = "simultaneous"
+    flow_share: float = 0.25
+    without: tuple[str, ...] = ()
+    validate_every: int = 200
+    validate_pictures: int = 4
+    validate_crop: int = 512
+    keep: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise UsageError(f"unknown strategy {self.strategy!r}; use {', '.join(STRATEGIES)}")
+        unknown = [part for part in self.without if part not in PARTS]
+        if unknown:
+            raise UsageError(f"cannot train without {unknown[0]!r}; what can be left out: {', '.join(PARTS)}")
+        if {"flow", "gan"} <= set(self.without):
+            raise UsageError("without flow and without gan there is nothing to train; leave out one of them")
+        if self.strategy != "simultaneous" and {"flow", "gan"} & set(self.without):
+            raise UsageError(f"strategy {self.strategy} needs the flow and the generator; leave out neither")
+        if not 0 < self.flow_share < 1:
+            raise UsageError(
+                f"the first stage's share of the steps must lie between 0 and 1, not {self.flow_share}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self) | {"betas": list(self.betas)}
+        return asdict(self) | {"betas": list(self.betas), "without": list(self.without)}
+
+    def lasting(self, steps: int) -> TrainConfig:
+        """The recipe in so many steps, with what begins or recurs at a step moved in proportion."""
+        if self.steps is None:
+            return replace(self, steps=steps)
+        return replace(self, steps=steps, adversarial_from=self.adversarial_from * steps // self.steps)
+
+    def architecture(self, channels: int, bit_depth: int) -> NMFlowGANConfig:
+        """The model's sizes for pictures of `channels` channels and `bit_depth` bits."""
+        sizes = replace(PRESETS[self.preset], channels=channels, bit_depth=bit_depth)
+        without = set(self.without)
+        if "flow" in without:
+            # One layer, which is never trained, scales normal noise to the data's level.
+            return replace(sizes, structure=False, signal=False, flow_blocks=1)
+        return replace(
+            sizes, structure="sal" not in without, signal="sdl" not in without, generator="gan" not in without
+        )
 
 
 RECIPES: dict[str, TrainConfig] = {
@@ -76,5 +133,6 @@ RECIPES: dict[str, TrainConfig] = {
         quantiles=0.0,
         balance=False,
         ema=0.0,
+        validate_every=5000,
     ),
 }

@@ -11,25 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from noisegen import __version__
-from noisegen.datasets.pairs import Pair, read_pairs
+from noisegen.datasets.pairs import Pair
 from noisegen.errors import UsageError
 from noisegen.fitting.config import TrainConfig
+from noisegen.fitting.selection import Selection, select_pairs
 from noisegen.images import probe
 from noisegen.models import nm_flowgan_checkpoint
 from noisegen.models.checkpoint import read_checkpoint, write_checkpoint
 
-__all__ = ["select_pairs", "train_noise_model"]
-
-
-def select_pairs(table: Path, split: str | None) -> list[Pair]:
-    """The pairs to train on: those of `split`; without one, those marked "train" if there are any, else all.
-
-    Raises:
-        UsageError: see `noisegen.datasets.pairs.read_pairs`.
-    """
-    pairs = read_pairs(table, split=split)
-    marked = [pair for pair in pairs if pair.split == "train"]
-    return marked if split is None and marked else pairs
+__all__ = ["train_noise_model"]
 
 
 def train_noise_model(
@@ -38,6 +28,8 @@ def train_noise_model(
     config: TrainConfig,
     *,
     split: str | None = None,
+    validate_split: str | None = None,
+    cameras: Sequence[str] = (),
     bit_depth: int | None = None,
     licence: str = "not stated",
     device: str = "cpu",
@@ -47,13 +39,14 @@ def train_noise_model(
     """Trains NM-FlowGAN on the pairs of `table` and writes the checkpoint `output`, whole or not at all.
 
     The state of an interrupted training lies in the folder `output` + ".train" and is continued; a finished checkpoint
-    of the same recipe and pairs is left as it is.
+    of the same recipe and pairs is left as it is. The losses and scores are drawn in `output` + ".curves.png". Started
+    by torchrun, several processes train together.
 
     Args:
         table: pairs, see `noisegen.datasets.pairs.read_pairs`.
         output: the .safetensors file to write.
         config: the recipe.
-        split: which pairs, see `select_pairs`.
+        split, validate_split, cameras: which pairs, see `noisegen.fitting.selection.select_pairs`.
         bit_depth: of the pictures; needed for 16-bit files, which may hold 10 to 16 bits.
         licence: terms of the training pairs, for the card.
         device, mixed_precision, quiet: see `noisegen.fitting.trainer.train_nm_flowgan`.
@@ -64,11 +57,14 @@ def train_noise_model(
     Raises:
         UsageError: bad pairs or options, or `output` holds another model.
     """
-    pairs = select_pairs(table, split)
-    channels, depth = _kind(pairs, bit_depth)
+    selection = select_pairs(table, split=split, validate_split=validate_split, cameras=cameras)
+    channels, depth = _kind(selection, bit_depth)
     card: dict[str, Any] = {
         "noisegen": __version__,
-        "training_pairs": _describe(table, pairs),
+        "training_pairs": _describe(table, selection.training, selection.split),
+        "validation_pairs": _describe(table, selection.validation, selection.validation_split)
+        if selection.validation
+        else None,
         "licence": licence,
         "recipe": config.to_dict(),
     }
@@ -79,36 +75,57 @@ def train_noise_model(
         raise UsageError(
             f"{output} holds a model of other pairs or another recipe; choose another name or remove it"
         )
+    import torch
+
+    from noisegen.fitting.distributed import joined_ranks, local_device
+    from noisegen.fitting.trainer import train_nm_flowgan
+
+    device = local_device(device)
     work = output.with_name(output.name + ".train")
+    with joined_ranks(device, config.batch) as ranks:
+        if ranks.leads:
+            _claim(work, card)
+        ranks.wait()
+        start = time.monotonic()
+        trained = train_nm_flowgan(
+            selection.training,
+            config,
+            work,
+            validation=selection.validation,
+            curves=output.with_name(output.name + ".curves.png"),
+            channels=channels,
+            bit_depth=depth,
+            device=device,
+            mixed_precision=mixed_precision,
+            ranks=ranks,
+            quiet=quiet,
+        )
+        if ranks.leads:
+            validation = trained.validation and trained.validation.to_dict()
+            card["selection"] = validation and {
+                "kept": config.keep,
+                "split": selection.validation_split,
+                "pictures_not_covered": selection.not_covered,
+                **validation,
+            }
+            card["session"] = {
+                "torch": torch.__version__,
+                "device": device,
+                "processes": ranks.size,
+                "last_session_seconds": round(time.monotonic() - start),
+            }
+            write_checkpoint(output, nm_flowgan_checkpoint(trained.model, card))
+    return True
+
+
+def _claim(work: Path, card: dict[str, Any]) -> None:
+    """Makes the folder of the training's state, or sees that it is of the same pairs."""
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{work}, the folder of the training's state, cannot be made: {error}") from error
-    _keep_to_pairs(work / "pairs.json", card["training_pairs"])
-    import torch
-
-    from noisegen.fitting.trainer import train_nm_flowgan
-
-    start = time.monotonic()
-    model = train_nm_flowgan(
-        pairs,
-        config,
-        work,
-        channels=channels,
-        bit_depth=depth,
-        device=device,
-        mixed_precision=mixed_precision,
-        quiet=quiet,
-    )
-    # The critic judges noise in training only.
-    model.critic = None
-    session = {
-        "torch": torch.__version__,
-        "device": device,
-        "last_session_seconds": round(time.monotonic() - start),
-    }
-    write_checkpoint(output, nm_flowgan_checkpoint(model, card | {"session": session}))
-    return True
+    pairs = {key: card[key] for key in ("training_pairs", "validation_pairs")}
+    _keep_to_pairs(work / "pairs.json", pairs)
 
 
 def _keep_to_pairs(record: Path, pairs: dict[str, Any]) -> None:
@@ -121,14 +138,20 @@ def _keep_to_pairs(record: Path, pairs: dict[str, Any]) -> None:
     except (ValueError, TypeError) as error:
         raise UsageError(f"{record} is damaged; delete {record.parent} to start over") from error
     if stored != json.loads(json.dumps(pairs)):
-        different = [key for key in pairs if stored.get(key) != pairs[key]]
+        different = [
+            f"{part}.{key}"
+            for part, values in pairs.items()
+            for key in values or stored.get(part) or ()
+            if (values or {}).get(key) != (stored.get(part) or {}).get(key)
+        ]
         raise UsageError(
             f"{record.parent} holds the state of a training on other pairs ({', '.join(different)} differ); "
             "use the same table to continue, or delete the folder to start over"
         )
 
 
-def _kind(pairs: Sequence[Pair], bit_depth: int | None) -> tuple[int, int]:
+def _kind(selection: Selection, bit_depth: int | None) -> tuple[int, int]:
+    pairs = selection.training + selection.validation
     kinds = {(info.channels, info.bits) for info in (probe(pair.clean_path) for pair in pairs)}
     if len(kinds) > 1:
         raise UsageError(
@@ -146,13 +169,14 @@ def _kind(pairs: Sequence[Pair], bit_depth: int | None) -> tuple[int, int]:
     return channels, bit_depth
 
 
-def _describe(table: Path, pairs: Sequence[Pair]) -> dict[str, Any]:
+def _describe(table: Path, pairs: Sequence[Pair], split: str | None) -> dict[str, Any]:
     with table.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     counts = Counter(pair.condition for pair in pairs)
     return {
         "table": table.name,
         "table_sha256": digest,
+        "split": split,
         "pairs": len(pairs),
         "conditions": [[c.camera, c.iso, count] for c, count in sorted(counts.items())],
     }

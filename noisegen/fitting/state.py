@@ -19,8 +19,10 @@ __all__ = ["load_state", "save_state"]
 Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
 
 
-def save_state(path: Path, step: int, parts: Parts, config: Mapping[str, Any]) -> None:
-    """Writes weights and optimizer moments of every part, the step and the configuration."""
+def save_state(
+    path: Path, step: int, parts: Parts, config: Mapping[str, Any], notes: Mapping[str, Any]
+) -> None:
+    """Writes weights and optimizer moments of every part, the step, the configuration and notes (plain JSON)."""
     tensors: dict[str, Tensor] = {}
     for name, part in parts.items():
         if isinstance(part, nn.Module):
@@ -33,24 +35,28 @@ def save_state(path: Path, step: int, parts: Parts, config: Mapping[str, Any]) -
         }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    save_file(
-        tensors, temporary, metadata={"step": str(step), "config": json.dumps(dict(config), sort_keys=True)}
-    )
+    metadata = {
+        "step": str(step),
+        "config": json.dumps(dict(config), sort_keys=True),
+        "notes": json.dumps(dict(notes), sort_keys=True),
+    }
+    save_file(tensors, temporary, metadata=metadata)
     temporary.replace(path)
 
 
-def load_state(path: Path, parts: Parts, config: Mapping[str, Any]) -> int:
-    """Restores what `save_state` wrote into `parts` and returns the step; 0 where there is no file.
+def load_state(path: Path, parts: Parts, config: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Restores what `save_state` wrote into `parts`; returns step and notes, 0 and none where there is no file.
 
     Raises:
         UsageError: the state was made with another configuration (the differences are listed), or is damaged.
     """
     if not path.is_file():
-        return 0
+        return 0, {}
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             stored, step = json.loads(metadata["config"]), int(metadata["step"])
+            notes: dict[str, Any] = json.loads(metadata["notes"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UsageError(f"training state {path} is damaged ({error!r}); delete it to start over") from error
@@ -81,4 +87,4 @@ def load_state(path: Path, parts: Parts, config: Mapping[str, Any]) -> int:
                 index, field = key.split(".", 1)
                 state.setdefault(int(index), {})[field] = value
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
-    return step
+    return step, notes

@@ -30,18 +30,21 @@ class ConditionCode:
         onehot: float32 [N, isos + cameras], N = B, or 2B when some ISO is interpolated (all lows, then all highs).
         row: int64 [N], iso index * cameras + camera index.
         weight: float32 [B], position between low and high; None when every ISO is a known one.
+        part: which rows of the batch the pictures are of, in training by several processes: each encodes the conditions
+            of the whole batch, so that batch norm sees them all, and takes its own.
     """
 
     onehot: Tensor
     row: Tensor
     weight: Tensor | None
+    part: slice | None = None
 
     def blend(self, values: Tensor) -> Tensor:
         """[N, K] per-condition values -> [B, K], linear between the low and the high ISO's values."""
-        if self.weight is None:
-            return values
-        low, high = values.chunk(2)
-        return torch.lerp(low, high, self.weight.to(values.dtype)[:, None])
+        if self.weight is not None:
+            low, high = values.chunk(2)
+            values = torch.lerp(low, high, self.weight.to(values.dtype)[:, None])
+        return values if self.part is None else values[self.part]
 
 
 def encode_conditions(

@@ -1,0 +1,76 @@
+"""A picture of a training: its losses and validation scores over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from noisegen.fitting.journal import read_journal
+
+__all__ = ["write_curves"]
+
+# name in the log -> title; those of the validation come last and stand in one plot
+LOSSES = {
+    "nll": "flow: negative log-likelihood (nats per value)",
+    "statistics": "generator: second moments",
+    "quantiles": "generator: sorted values",
+    "generator": "generator: adversarial loss",
+    "critic": "critic: loss with gradient penalty",
+}
+SCORES = ("kld_nm", "acf_error")
+WINDOW = 15
+
+
+def write_curves(log: Path, picture: Path, *, best: int | None) -> None:
+    """Draws `log` (see `noisegen.fitting.journal`) as the PNG file `picture`, whole or not at all.
+
+    Args:
+        log: of the training.
+        picture: to write.
+        best: steps after which the validation was best, marked in the picture.
+    """
+    from matplotlib.figure import Figure
+
+    values = read_journal(log)
+    losses = [name for name in LOSSES if name in values]
+    plots = len(losses) + any(name in values for name in SCORES)
+    if not plots:
+        return
+    columns = min(plots, 2)
+    figure = Figure(figsize=(6.2 * columns, 2.9 * -(-plots // columns)), layout="constrained", dpi=110)
+    for index, name in enumerate(losses, start=1):
+        axes = figure.add_subplot(-(-plots // columns), columns, index)
+        steps, raw = (np.array(column) for column in zip(*values[name], strict=True))
+        axes.plot(steps, raw, color="tab:blue", alpha=0.25, linewidth=0.8)
+        axes.plot(steps, _smooth(raw), color="tab:blue", linewidth=1.4)
+        # The first values of a loss can be far from all others and would flatten the rest.
+        low, high = np.percentile(raw[len(raw) // 20 :], [0.5, 99.5])
+        if high > low:
+            axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+        axes.set_title(LOSSES[name], fontsize=9)
+        axes.grid(alpha=0.3)
+    if plots > len(losses):
+        axes = figure.add_subplot(-(-plots // columns), columns, plots)
+        for name in SCORES:
+            steps, scores = (np.array(column) for column in zip(*values[name], strict=True))
+            axes.plot(steps + 1, scores, marker=".", linewidth=1.2, label=name)
+        if best is not None:
+            axes.axvline(best, color="black", linestyle=":", linewidth=1, label=f"best: step {best}")
+        axes.set_ylim(bottom=0)
+        axes.set_title("validation, mean over conditions", fontsize=9)
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
+    for axes in figure.axes:
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+    temporary = picture.with_name(picture.name + ".tmp")
+    figure.savefig(temporary, format="png")
+    temporary.replace(picture)
+
+
+def _smooth(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Running mean, over fewer values at the ends."""
+    kernel = np.ones(min(WINDOW, len(values)))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")

@@ -1,0 +1,49 @@
+"""Which network steps when: a pure function of the recipe and the step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from noisegen.fitting.config import TrainConfig
+
+__all__ = ["Turn", "turn_at"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one step of the training does.
+
+    Attributes:
+        flow, generator, critic: whether this network is updated.
+        rate: factor on the learning rates.
+    """
+
+    flow: bool
+    generator: bool
+    critic: bool
+    rate: float
+
+
+def turn_at(config: TrainConfig, step: int, steps: int) -> Turn:
+    """The turn of step number `step` (from 0) of `steps`.
+
+    The critic takes every step from `adversarial_from` on; flow and generator every `generator_every`-th (section
+    III-E). In the "two-stage" strategy the first `flow_share` of the steps are all the flow's, the others the
+    generator's and critic's, and the learning rates run through their schedule in each stage.
+    """
+    has_flow, has_generator = "flow" not in config.without, "gan" not in config.without
+    recurring = (step + 1) % config.generator_every == 0
+    adversarial = has_generator and config.adversarial > 0 and step >= config.adversarial_from
+    if config.strategy == "two-stage":
+        first = min(max(round(config.flow_share * steps), 1), steps - 1)
+        if step < first:
+            return Turn(True, False, False, _rate(config, step, first))
+        return Turn(False, recurring, adversarial, _rate(config, step - first, steps - first))
+    return Turn(recurring and has_flow, recurring and has_generator, adversarial, _rate(config, step, steps))
+
+
+def _rate(config: TrainConfig, step: int, steps: int) -> float:
+    if config.schedule == "halve":
+        return 0.5 ** (4 * step // steps)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps))
