@@ -1,4 +1,4 @@
-"""Each metric against an independent reference, an analytic case or a known answer."""
+"""Metrics of the noise's values against an independent reference, an analytic case or a known answer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import math
 import numpy as np
 import pytest
 
-from noisegen.evaluation.noise_metrics import (
-    ACF_LAGS,
-    acf_error,
-    autocorrelation,
-    grey_level_noise,
+from noisegen.evaluation.histogram_metrics import (
+    akld,
+    kld_naflow,
     kld_nm,
+    local_variance,
     mean_patch_kld,
-    noise_bias,
     noise_histogram,
+    unit_histogram,
+)
+from noisegen.evaluation.noise_metrics import (
+    diagonal_quadrants,
+    grey_level_noise,
+    interleaved_halves,
+    noise_bias,
     noise_std,
+    std_error,
 )
 
 
@@ -31,16 +37,6 @@ def slow_kld(real: np.ndarray, synthetic: np.ndarray) -> float:
     return sum(
         a / p.sum() * (math.log(a / p.sum()) - math.log(b / q.sum())) for a, b in zip(p, q, strict=True)
     )
-
-
-def slow_autocorrelation(channel: np.ndarray, y: int, x: int) -> float:
-    mean = channel.mean()
-    products = [
-        (channel[i, j] - mean) * (channel[i + y, j + x] - mean)
-        for i in range(channel.shape[0] - y)
-        for j in range(channel.shape[1] - x)
-    ]
-    return float(np.mean(products) / channel.var())
 
 
 def gaussian_bins(sigma: float) -> np.ndarray:
@@ -106,46 +102,100 @@ def test_noise_of_a_deeper_picture_is_scaled_to_eight_bit_grey_levels() -> None:
     np.testing.assert_array_equal(grey_level_noise(*small, 8), [[[-197.0]]])
 
 
-def test_autocorrelation_equals_the_slow_definition_at_every_lag() -> None:
-    noise = white(12, 15, 8)
-    noise[:, 1:] += 0.5 * noise[:, :-1]
-    expected = [np.mean([slow_autocorrelation(noise[..., c], y, x) for c in range(3)]) for y, x in ACF_LAGS]
-    np.testing.assert_allclose(autocorrelation(noise), expected, rtol=1e-9)
-
-
-def test_white_noise_has_no_autocorrelation() -> None:
-    np.testing.assert_allclose(autocorrelation(white(256, 256, 8)), 0.0, atol=0.015)
-
-
-def test_box_blurred_noise_has_the_triangle_as_autocorrelation() -> None:
-    noise = np.random.default_rng(0).normal(0, 8, (514, 514, 3))
-    blurred = sum(noise[i : i + 512, j : j + 512] for i in range(3) for j in range(3)) / 9
-    triangle = {0: 1.0, 1: 2 / 3, 2: 1 / 3, 3: 0.0, 4: 0.0}
-    expected = [triangle[y] * triangle[x] for y, x in ACF_LAGS]
-    np.testing.assert_allclose(autocorrelation(blurred), expected, atol=0.03)
-
-
-def test_autocorrelation_ignores_a_shift_in_brightness_and_the_scale() -> None:
-    noise = white(64, 64, 8)
-    np.testing.assert_allclose(autocorrelation(noise * 3 + 20), autocorrelation(noise), atol=1e-12)
-
-
-def test_constant_noise_counts_as_uncorrelated() -> None:
-    np.testing.assert_array_equal(autocorrelation(np.full((8, 8, 3), 2.0)), np.zeros(len(ACF_LAGS)))
-
-
-def test_a_region_without_the_lag_is_refused() -> None:
-    with pytest.raises(ValueError, match="8x4 has no lag"):
-        autocorrelation(np.zeros((4, 8, 3)))
-
-
-def test_acf_error_is_the_mean_absolute_difference() -> None:
-    assert acf_error(np.array([0.5, 0.2, 0.1]), np.array([0.3, 0.3, 0.1])) == pytest.approx(0.1)
-
-
 def test_std_and_bias_are_per_channel() -> None:
     noise = np.zeros((2, 2, 3))
     noise[..., 0] = [[1, 3], [1, 3]]
     noise[..., 2] = -5
     np.testing.assert_allclose(noise_std(noise), [1, 0, 0])
     np.testing.assert_allclose(noise_bias(noise), [2, 0, -5])
+
+
+def test_std_error_is_relative_to_the_real_spread_over_all_channels() -> None:
+    assert std_error(np.array([3.0, 4.0]), np.array([6.0, 8.0])) == pytest.approx(1.0)
+    assert std_error(np.array([3.0, 4.0]), np.array([4.0, 3.0])) == pytest.approx(0.0)
+    assert std_error(np.array([2.0]), np.array([1.5])) == pytest.approx(0.25)
+    assert std_error(np.zeros(3), np.zeros(3)) == 0.0
+    assert std_error(np.zeros(3), np.ones(3)) == 1.0
+
+
+def slow_kld_naflow(real: np.ndarray, synthetic: np.ndarray) -> float:
+    edges = np.linspace(-1, 1, 257)
+    p, q = ([0.0] * 256, [0.0] * 256)
+    for counts, noise in ((p, real), (q, synthetic)):
+        for value in noise.ravel() / 255:
+            place = int(np.searchsorted(edges, value, side="right")) - 1
+            counts[min(place, 255)] += 1 / noise.size
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0 and b > 0)
+
+
+@pytest.mark.parametrize(("sigma", "other"), [(3, 3), (30, 12)])
+def test_naflow_kld_equals_the_slow_definition(sigma: float, other: float) -> None:
+    real, synthetic = white(40, 40, sigma), white(40, 40, other, seed=1)
+    real[0, 0] = [-255, 255, 0]
+    assert kld_naflow(real, synthetic) == pytest.approx(slow_kld_naflow(real, synthetic), rel=1e-9)
+
+
+def test_naflow_kld_drops_bins_that_either_noise_leaves_empty() -> None:
+    assert kld_naflow(np.full((4, 4, 3), 20.0), np.full((4, 4, 3), -20.0)) == 0.0
+    half = np.array([20.0, 60.0])
+    assert kld_naflow(half, np.array([20.0, -60.0])) == 0.0
+    assert kld_naflow(half, np.array([20.0, 20.0])) == pytest.approx(0.5 * math.log(0.5))
+
+
+def test_local_variance_is_the_gaussian_weighted_mean_of_the_squares_with_mirrored_borders() -> None:
+    noise = white(9, 11, 8)
+    weights = np.array([1, 3.5, 7, 9, 7, 3.5, 1]) / 32
+    padded = np.pad(noise**2, ((3, 3), (3, 3), (0, 0)), mode="reflect")
+    expected = np.zeros_like(noise)
+    for i in range(7):
+        for j in range(7):
+            expected += weights[i] * weights[j] * padded[i : i + 9, j : j + 11]
+    np.testing.assert_allclose(local_variance(noise), expected, rtol=1e-5)
+    assert local_variance(noise[..., :1]).shape == (9, 11, 1)
+    assert local_variance(np.zeros((8, 8, 3))).min() == pytest.approx(1e-10 * 255**2)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 4.0])
+def test_akld_is_the_divergence_of_zero_mean_gaussians(ratio: float) -> None:
+    """Against the integral of p log(p / q), p the synthetic and q the real density."""
+    real, synthetic = 9.0, 9.0 * ratio
+    x = np.linspace(-80, 80, 200_001)
+    logs = [-(x**2) / (2 * v) - 0.5 * math.log(2 * math.pi * v) for v in (synthetic, real)]
+    integral = float(np.sum(np.exp(logs[0]) * (logs[0] - logs[1])) * (x[1] - x[0]))
+    maps = np.full((8, 8, 3), real), np.full((8, 8, 3), synthetic)
+    assert akld(*maps) == pytest.approx(integral, abs=1e-6)
+
+
+def test_akld_takes_no_ratio_for_more_than_ten_or_less_than_a_tenth() -> None:
+    one = np.ones((4, 4, 1))
+    assert akld(one, 1e6 * one) == pytest.approx(0.5 * (10 - 1 - math.log(10)))
+    assert akld(one, 1e-6 * one) == pytest.approx(0.5 * (0.1 - 1 - math.log(0.1)))
+
+
+def test_akld_of_two_draws_of_white_noise_is_at_its_floor_and_of_unlike_noises_above() -> None:
+    real, same, other = (
+        local_variance(white(200, 200, sigma, seed)) for sigma, seed in ((8, 0), (8, 1), (14, 2))
+    )
+    assert akld(real, same) == pytest.approx(0.04, abs=0.01)
+    assert akld(real, other) > 0.4
+
+
+def test_the_unit_histogram_counts_each_grey_level() -> None:
+    counts = unit_histogram(np.array([[[-256.0, 0.0, 0.4], [3.0, 3.0, 256.0]]]))
+    assert {int(i) - 256: int(counts[i]) for i in counts.nonzero()[0]} == {-256: 1, 0: 2, 3: 2, 256: 1}
+
+
+def test_interleaved_halves_are_alternate_strips_of_the_same_rows() -> None:
+    picture = np.arange(2 * 21).reshape(2, 21, 1)
+    first, second = interleaved_halves(picture)
+    np.testing.assert_array_equal(first[0, :, 0], [0, 1, 2, 3, 8, 9, 10, 11])
+    np.testing.assert_array_equal(second[0, :, 0], [4, 5, 6, 7, 12, 13, 14, 15])
+    assert [half.shape for half in interleaved_halves(picture[:, :5])] == [(2, 2, 1)] * 2
+
+
+def test_diagonal_quadrants_cover_the_picture_and_balance_a_gradient() -> None:
+    y, x = np.mgrid[:20, :31]
+    picture = (2.0 * y + 5.0 * x)[..., None]
+    first, second = diagonal_quadrants(picture)
+    assert {part.shape for part in (*first, *second)} == {(10, 15, 1)}
+    assert np.mean(first) == pytest.approx(np.mean(second))

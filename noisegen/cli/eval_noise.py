@@ -1,4 +1,4 @@
-"""`noisegen eval-noise`: how near a model's noise comes to that of real pairs, beside classical baselines."""
+"""`noisegen eval-noise`: how near noise models come to the noise of real pairs, beside classical baselines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+CHECKPOINT_SUFFIX = ".safetensors"
+
 
 @click.command(name="eval-noise")
 @click.argument("model")
@@ -24,9 +26,10 @@ __all__ = ["command"]
     "--against",
     default="awgn,heteroscedastic",
     show_default=True,
-    help="Baselines to score beside the model, separated by commas; '' for none.",
+    help="What to score beside the model, separated by commas: awgn, poisson-gaussian, heteroscedastic (fitted "
+    "here), 'default' or further checkpoint files; '' for none.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the synthetic noise.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the synthetic noise and the test.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--crop",
@@ -36,9 +39,25 @@ __all__ = ["command"]
     help="Side of the central square that is scored of each picture; 0 for whole pictures.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the tables."
+    "--two-sample/--no-two-sample",
+    default=None,
+    help="Train a small network for each method to tell its noise from real noise; takes a minute or two "
+    "each. On with --output, else off.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option(
+    "--two-sample-patches",
+    type=click.IntRange(min=2),
+    default=20_000,
+    show_default=True,
+    help="Patches that each of these networks is trained on, real and synthetic.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for noise.md, noise.csv, noise.json and plots.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -50,49 +69,129 @@ def command(
     seed: int,
     device: str,
     crop: int,
+    two_sample: bool | None,
+    two_sample_patches: int,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Score the noise of MODEL ("default" or a file) against the real noise of PAIRS (CSV or Parquet).
 
-    Prints kld_nm (histogram divergence over 96x96 patches) and acf_error (difference of the autocorrelations)
-    for each camera and ISO, with means over conditions; lower is better. Exit code 3 means that a condition
-    or picture is left out.
-    """
-    import json
+    Prints the means over (camera, ISO) of kld_nm (histogram divergence over 96x96 patches), acf_error (difference of
+    the autocorrelations) and the std's error by method, beside the noise floor, then each condition; with
+    --output all metrics are written, with plots (docs/evaluation.md explains them). Exit code 3 means that a
+    condition or picture is left out.
 
+    \b
+    noisegen eval-noise default pairs.csv
+    noisegen eval-noise default pairs.csv --against awgn,poisson-gaussian,heteroscedastic -o report
+    noisegen eval-noise a.safetensors pairs.csv --against b.safetensors,default --split '' --json
+    """
     from noisegen.datasets.pairs import read_pairs
     from noisegen.devices import resolve_device
-    from noisegen.evaluation.noise_eval import evaluate_noise
-    from noisegen.evaluation.noise_tables import noise_json, noise_markdown, problems_of, write_noise_tables
-    from noisegen.fitting.classical import fit_baselines
-    from noisegen.models import checkpoint_sha256, load_noise_model
+    from noisegen.errors import UsageError
+    from noisegen.evaluation.noise_eval import evaluate_methods
+    from noisegen.evaluation.noise_markdown import noise_summary
+    from noisegen.evaluation.noise_means import NoiseReport, problems_of
+    from noisegen.evaluation.noise_report import KeptPictures, prepare_folder, two_sample_scores, write_report
+    from noisegen.evaluation.noise_score import FLOOR
+    from noisegen.evaluation.noise_tables import json_text, noise_json
     from noisegen.progress import Progress
 
     device = resolve_device(device)
-    methods: dict[str, NoiseModel] = {"model": load_noise_model(model, device=device)}
+    two_sample = output is not None if two_sample is None else two_sample
+    if output is not None:
+        prepare_folder(output)
+    sources = list(dict.fromkeys([model, *(name.strip() for name in against.split(",") if name.strip())]))
     scored = read_pairs(pairs, split=split or None)
-    baselines = [name.strip() for name in against.split(",") if name.strip()]
-    if baselines:
-        methods |= fit_baselines(baselines, read_pairs(pairs, split=fit_split or None))
+    methods, hashes = _load(sources, pairs, fit_split, device)
 
+    kept = KeptPictures(len(scored), methods[next(iter(methods))].bit_depth)
     with Progress(len(scored) * len(methods), "picture", "eval-noise") as progress:
-        scores = {
-            name: evaluate_noise(method, scored, seed=seed, crop=crop, device=device, advance=progress.update)
-            for name, method in methods.items()
-        }
+        evaluation = evaluate_methods(
+            methods,
+            scored,
+            seed=seed,
+            crop=crop,
+            device=device,
+            see=kept.add if two_sample or output else lambda picture: None,
+            advance=progress.update,
+        )
+    tests, notes = {}, []
+    if two_sample:
+        from noisegen.evaluation.two_sample import EPOCHS
+
+        try:
+            with Progress(EPOCHS * (len(methods) + 1), "epoch", "two-sample tests") as progress:
+                tests = two_sample_scores(
+                    kept,
+                    list(methods),
+                    patches=two_sample_patches,
+                    seed=seed,
+                    device=device,
+                    advance=progress.update,
+                )
+        except UsageError as error:
+            notes.append(f"two-sample tests left out: {error}")
+    report = NoiseReport({**evaluation.methods, FLOOR: evaluation.floor}, tests, tuple(notes))
     settings = {
         "model": model,
-        "checkpoint_sha256": checkpoint_sha256(model),
+        "checkpoint_sha256": hashes[next(iter(methods))],
+        "methods": hashes,
         "pairs": str(pairs),
         "split": split,
-        "fit_split": fit_split if baselines else "",
+        "fit_split": fit_split,
         "seed": seed,
         "crop": crop,
+        "two_sample_patches": two_sample_patches if two_sample else 0,
     }
-    record = {"settings": settings} | noise_json(scores)
-    click.echo(json.dumps(record, indent=1) if as_json else noise_markdown(scores), nl=as_json)
+    if as_json:
+        click.echo(json_text({"settings": settings} | noise_json(report)), nl=False)
+    else:
+        click.echo(noise_summary(report), nl=False)
     if output is not None:
-        write_noise_tables(output, scores, record)
-    if problems_of(scores):
+        write_report(output, report, kept.samples(), settings)
+    if problems_of(report):
         context.exit(3)
+
+
+def _load(
+    sources: list[str], pairs: Path, fit_split: str, device: str
+) -> tuple[dict[str, NoiseModel], dict[str, str]]:
+    """The methods by the names that tables give them, and the hashes of the checkpoints ("" of a baseline)."""
+    from noisegen.datasets.pairs import read_pairs
+    from noisegen.errors import UsageError
+    from noisegen.fitting.classical import BASELINES, fit_baselines
+    from noisegen.models import checkpoint_sha256, load_noise_model
+
+    _, *others = sources
+    unknown = [
+        source
+        for source in others
+        if source not in (*BASELINES, "default") and not source.endswith(CHECKPOINT_SUFFIX)
+    ]
+    if unknown:
+        raise UsageError(
+            f"unknown baseline {', '.join(unknown)}; there are: {', '.join(BASELINES)}, default "
+            f"and checkpoint files (*{CHECKPOINT_SUFFIX})"
+        )
+    fitted = [source for source in others if source in BASELINES]
+    checkpoints = [source for source in sources if source not in fitted]
+    models: dict[str, NoiseModel] = {
+        source: load_noise_model(source, device=device) for source in checkpoints
+    }
+    models |= fit_baselines(fitted, read_pairs(pairs, split=fit_split or None)) if fitted else {}
+    names = dict(zip(checkpoints, _short_names(checkpoints, fitted), strict=True))
+    return (
+        {names.get(source, source): models[source] for source in sources},
+        {names.get(source, source): checkpoint_sha256(source) for source in checkpoints},
+    )
+
+
+def _short_names(checkpoints: list[str], taken: list[str]) -> list[str]:
+    """The files' names, with their folders where that alone tells them apart."""
+    stems = [Path(source).stem for source in checkpoints]
+    folders = [str(Path(*Path(source).parts[-2:]).with_suffix("")) for source in checkpoints]
+    for names in (stems, folders):
+        if len({*names, *taken}) == len(names) + len(taken):
+            return names
+    return checkpoints

@@ -1,82 +1,77 @@
-"""Scores a noise model on real pairs: one row of metrics for each camera and ISO, and their means."""
+"""Scores noise models on real pairs: every pair is decoded once, and every method is measured on the same pixels."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair, load_pair
 from noisegen.errors import InputError
-from noisegen.evaluation.noise_metrics import (
-    ACF_LAGS,
-    acf_error,
-    autocorrelation,
-    grey_level_noise,
-    mean_patch_kld,
-    noise_bias,
-    noise_std,
-)
+from noisegen.evaluation.histogram_metrics import akld, local_variance
+from noisegen.evaluation.noise_metrics import grey_level_noise
+from noisegen.evaluation.noise_score import FLOOR, ConditionScore, NoiseScore
+from noisegen.evaluation.picture_score import NoiseField, PictureScore, compare, mean_score, score_of_halves
+from noisegen.evaluation.structure_metrics import LONGEST_LAG
 from noisegen.models.protocol import NoiseModel
 from noisegen.synthesis.engine import synthesize
 
-__all__ = ["DEFAULT_CROP", "ConditionScore", "NoiseScore", "central_crop", "evaluate_noise"]
+__all__ = [
+    "DEFAULT_CROP",
+    "ConditionScore",
+    "Evaluation",
+    "NoiseScore",
+    "ScoredPicture",
+    "central_crop",
+    "evaluate_methods",
+    "evaluate_noise",
+]
 
 DEFAULT_CROP = 768
+AKLD_SAMPLES = 4
+AKLD_SIDE = 256
+# So that a quadrant still has every lag of the autocorrelation.
+MIN_SIDE = 2 * (LONGEST_LAG + 1)
 
 
 @dataclass(frozen=True)
-class NoiseScore:
-    """How near synthetic noise comes to real noise: means over pictures, in 8-bit grey levels.
+class ScoredPicture:
+    """The pixels that were scored, for tests and pictures that need more than numbers.
 
     Attributes:
-        kld_nm: `noise_metrics.mean_patch_kld`, in nats.
-        acf_error: `noise_metrics.acf_error` of the two mean autocorrelations below.
-        acf_real, acf_synthetic: autocorrelation at `noise_metrics.ACF_LAGS`.
-        std_real, std_synthetic: standard deviation per channel (root of the mean variance).
-        bias_real, bias_synthetic: mean per channel.
+        pair: where they come from.
+        clean, real: [H, W, C] uint8 or uint16.
+        synthetic: the noisy picture of each method that covers the condition.
     """
 
-    kld_nm: float
-    acf_error: float
-    acf_real: tuple[float, ...]
-    acf_synthetic: tuple[float, ...]
-    std_real: tuple[float, ...]
-    std_synthetic: tuple[float, ...]
-    bias_real: tuple[float, ...]
-    bias_synthetic: tuple[float, ...]
+    pair: Pair
+    clean: np.ndarray
+    real: np.ndarray
+    synthetic: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class ConditionScore:
-    """The score of one camera and ISO of one dataset.
+class Evaluation:
+    """Scores by method, in the order given, and of real noise against itself (without detail: empty)."""
 
-    Attributes:
-        dataset: as in the table of pairs, or "".
-        condition: camera and ISO.
-        rule: how the model handled the ISO, see `ConditionMix.rule`; "" where it does not cover it.
-        pictures: how many were scored.
-        score: None where none could be.
-        problems: why the condition, or which picture and why, is left out.
-    """
-
-    dataset: str
-    condition: Condition
-    rule: str
-    pictures: int
-    score: NoiseScore | None
-    problems: tuple[str, ...]
+    methods: Mapping[str, list[ConditionScore]]
+    floor: list[ConditionScore]
 
 
-@dataclass(frozen=True)
-class _PictureScore:
-    kld_nm: float
-    acf: np.ndarray  # [2, lags], real and synthetic, as in the next two
-    std: np.ndarray  # [2, C]
-    bias: np.ndarray  # [2, C]
+@dataclass
+class _Group:
+    """What is known of one method at one condition so far."""
+
+    rule: str = ""
+    scores: list[PictureScore] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def row(self, dataset: str, condition: Condition) -> ConditionScore:
+        score = mean_score(self.scores) if self.scores else None
+        return ConditionScore(dataset, condition, self.rule, len(self.scores), score, tuple(self.problems))
 
 
 def evaluate_noise(
@@ -89,44 +84,93 @@ def evaluate_noise(
     device: str = "cpu",
     advance: Callable[[], object] = lambda: None,
 ) -> list[ConditionScore]:
-    """Synthesizes the noise of each clean picture once and compares it with the real noise.
-
-    Of each picture the central square is used, the same for every model. Metrics are averaged over the
-    pictures of a (dataset, camera, ISO); `noise_tables.mean_scores` averages those over conditions.
-
-    Args:
-        model: a noise model on ``device``.
-        pairs: read one at a time.
-        seed: with a pair's name and the pixel's position it determines the noise.
-        tile_size: side of the tiles that the model runs on.
-        crop: side of the central square in pixels; 0 for whole pictures.
-        device: ``"cpu"`` or ``"cuda"``.
-        advance: called after each pair.
+    """The cheap metrics of one model (kld_nm, acf_error, std and bias): `evaluate_methods` without detail.
 
     Returns:
         One row for each (dataset, camera, ISO) of the pairs, sorted. A condition that the model does not
         cover and a picture that cannot be read or scored are named in ``problems`` and never replaced.
     """
+    evaluation = evaluate_methods(
+        {"model": model},
+        pairs,
+        seed=seed,
+        tile_size=tile_size,
+        crop=crop,
+        device=device,
+        detailed=False,
+        advance=advance,
+    )
+    return evaluation.methods["model"]
+
+
+def evaluate_methods(
+    methods: Mapping[str, NoiseModel],
+    pairs: Sequence[Pair],
+    *,
+    seed: int = 0,
+    tile_size: int = 256,
+    crop: int = DEFAULT_CROP,
+    device: str = "cpu",
+    detailed: bool = True,
+    see: Callable[[ScoredPicture], object] = lambda picture: None,
+    advance: Callable[[], object] = lambda: None,
+) -> Evaluation:
+    """Synthesizes the noise of each clean picture with each method and compares it with the real noise.
+
+    Of each picture the central square is used. Metrics are averaged over the pictures of a (dataset, camera,
+    ISO); `noise_means.mean_scores` averages those over conditions. One pair is in memory at a time.
+
+    Args:
+        methods: noise models on ``device``, by the name they have in tables.
+        pairs: read one at a time, each once.
+        seed: with a pair's name and the pixel's position it determines the noise, the same for each method.
+        tile_size: side of the tiles that the models run on.
+        crop: side of the central square in pixels; 0 for whole pictures.
+        device: ``"cpu"`` or ``"cuda"``.
+        detailed: whether to measure `NoiseDetail` and the floor too; this takes three more tiles a picture
+            (AKLD is the mean of 4 samples, taken of the central 256 pixels) and about a second a megapixel.
+        see: is handed each picture after it was scored.
+        advance: called for each pair and method.
+
+    Returns:
+        For each method, and for the floor, one row for each (dataset, camera, ISO) of the pairs, sorted.
+    """
     groups: dict[tuple[str, Condition], list[Pair]] = defaultdict(list)
     for pair in pairs:
         groups[pair.dataset or "", pair.condition].append(pair)
-    rows = []
+    names = [*methods, FLOOR]
+    rows: dict[str, list[ConditionScore]] = {name: [] for name in names}
     for (dataset, condition), members in sorted(groups.items()):
-        rule, scores, problems = "", [], []
-        try:
-            rule = model.vocabulary.resolve(condition).rule
-        except InputError as error:
-            problems.append(f"not covered: {error}")
+        group = {name: _Group() for name in names}
+        for name, model in methods.items():
+            try:
+                group[name].rule = model.vocabulary.resolve(condition).rule
+            except InputError as error:
+                group[name].problems.append(f"not covered: {error}")
         for pair in members:
             try:
-                if rule:
-                    scores.append(_score_pair(model, pair, seed, tile_size, crop, device))
+                scorer = _PairScorer(pair, crop, seed, tile_size, device, detailed)
             except InputError as error:
-                problems.append(f"{pair.name} left out: {error}")
-            advance()
-        score = _mean_score(scores) if scores else None
-        rows.append(ConditionScore(dataset, condition, rule, len(scores), score, tuple(problems)))
-    return rows
+                for name in names:
+                    if name == FLOOR or group[name].rule:
+                        group[name].problems.append(f"{pair.name} left out: {error}")
+                for _ in methods:
+                    advance()
+                continue
+            for name, model in methods.items():
+                try:
+                    if group[name].rule:
+                        group[name].scores.append(scorer.score(name, model))
+                except InputError as error:
+                    group[name].problems.append(f"{pair.name} left out: {error}")
+                advance()
+            if detailed:
+                group[FLOOR].scores.append(scorer.floor())
+            see(scorer.picture())
+        for name in names:
+            rows[name].append(group[name].row(dataset, condition))
+    floor = rows.pop(FLOOR)
+    return Evaluation(rows, floor if detailed else [])
 
 
 def central_crop(image: np.ndarray, side: int) -> np.ndarray:
@@ -138,28 +182,68 @@ def central_crop(image: np.ndarray, side: int) -> np.ndarray:
     return np.ascontiguousarray(image[y : y + side, x : x + side])
 
 
-def _score_pair(
-    model: NoiseModel, pair: Pair, seed: int, tile_size: int, crop: int, device: str
-) -> _PictureScore:
-    noisy, clean = (central_crop(image, crop) for image in load_pair(pair))
-    longest = max(max(lag) for lag in ACF_LAGS)
-    if min(clean.shape[:2]) <= longest:
-        raise InputError("too_small", f"{pair.clean_path}: a side of {longest + 1} pixels or more is needed")
-    synthetic = synthesize(
-        model, clean, pair.condition, seed=seed, image_id=pair.name, tile_size=tile_size, device=device
-    )
-    noises = [grey_level_noise(picture, clean, model.bit_depth) for picture in (noisy, synthetic)]
-    return _PictureScore(
-        mean_patch_kld(*noises),
-        np.stack([autocorrelation(noise) for noise in noises]),
-        np.stack([noise_std(noise) for noise in noises]),
-        np.stack([noise_bias(noise) for noise in noises]),
-    )
+class _PairScorer:
+    """One decoded pair; what is measured of its real noise is kept for the next method."""
 
+    def __init__(self, pair: Pair, crop: int, seed: int, tile_size: int, device: str, detailed: bool) -> None:
+        self.pair, self.seed, self.tile_size, self.device, self.detailed = (
+            pair,
+            seed,
+            tile_size,
+            device,
+            detailed,
+        )
+        self.noisy, self.clean = (central_crop(image, crop) for image in load_pair(pair))
+        if min(self.clean.shape[:2]) < MIN_SIDE:
+            raise InputError("too_small", f"{pair.clean_path}: a side of {MIN_SIDE} pixels or more is needed")
+        self._real: dict[int, NoiseField] = {}
+        self._synthetic: dict[str, np.ndarray] = {}
 
-def _mean_score(scores: Sequence[_PictureScore]) -> NoiseScore:
-    acf = np.mean([score.acf for score in scores], axis=0)
-    std = np.sqrt(np.mean([score.std**2 for score in scores], axis=0))
-    bias = np.mean([score.bias for score in scores], axis=0)
-    rows = [tuple(values.tolist()) for pair in (acf, std, bias) for values in pair]
-    return NoiseScore(float(np.mean([score.kld_nm for score in scores])), acf_error(*acf), *rows)
+    def score(self, name: str, model: NoiseModel) -> PictureScore:
+        noisy = self._synthesize(model, self.clean, 0)
+        self._synthetic[name] = noisy
+        synthetic = self._field(noisy, model.bit_depth)
+        real = self._field_of_real(model.bit_depth)
+        return compare(real, synthetic, self._akld(model, noisy) if self.detailed else 0.0)
+
+    def floor(self) -> PictureScore:
+        # of the depth of the methods; where none could be scored, that of the file
+        depth = next(iter(self._real), 8 * self.clean.dtype.itemsize)
+        return score_of_halves(self._field_of_real(depth).noise, self.clean, depth)
+
+    def picture(self) -> ScoredPicture:
+        return ScoredPicture(self.pair, self.clean, self.noisy, dict(self._synthetic))
+
+    def _akld(self, model: NoiseModel, first: np.ndarray) -> float:
+        clean, real, sample = (central_crop(image, AKLD_SIDE) for image in (self.clean, self.noisy, first))
+        samples = [sample, *(self._synthesize(model, clean, n) for n in range(1, AKLD_SAMPLES))]
+        truth = local_variance(grey_level_noise(real, clean, model.bit_depth))
+        return float(
+            np.mean(
+                [
+                    akld(truth, local_variance(grey_level_noise(noisy, clean, model.bit_depth)))
+                    for noisy in samples
+                ]
+            )
+        )
+
+    def _synthesize(self, model: NoiseModel, clean: np.ndarray, variant: int) -> np.ndarray:
+        return synthesize(
+            model,
+            clean,
+            self.pair.condition,
+            seed=self.seed,
+            image_id=self.pair.name,
+            variant=variant,
+            tile_size=self.tile_size,
+            device=self.device,
+        )
+
+    def _field(self, noisy: np.ndarray, bit_depth: int) -> NoiseField:
+        noise = grey_level_noise(noisy, self.clean, bit_depth)
+        return NoiseField.of(noise, self.clean, bit_depth, detailed=self.detailed)
+
+    def _field_of_real(self, bit_depth: int) -> NoiseField:
+        if bit_depth not in self._real:
+            self._real[bit_depth] = self._field(self.noisy, bit_depth)
+        return self._real[bit_depth]

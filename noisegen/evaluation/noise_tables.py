@@ -1,129 +1,54 @@
-"""Noise scores of several methods side by side: means, Markdown, CSV and JSON."""
+"""The files that a report of noise scores is made of: Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from noisegen.conditions import Condition
 from noisegen.errors import UsageError
-from noisegen.evaluation.noise_eval import ConditionScore, NoiseScore
+from noisegen.evaluation.noise_markdown import noise_details, noise_summary
+from noisegen.evaluation.noise_means import (
+    NoiseReport,
+    mean_scores,
+    problems_of,
+    two_sample_accuracy,
+)
+from noisegen.evaluation.noise_score import METRICS, ConditionScore, metric_value
 
-__all__ = [
-    "MeanScore",
-    "mean_scores",
-    "noise_csv",
-    "noise_json",
-    "noise_markdown",
-    "problems_of",
-    "write_noise_tables",
-]
+if TYPE_CHECKING:
+    from noisegen.evaluation.two_sample import TwoSampleScore
 
-Scores = Mapping[str, Sequence[ConditionScore]]  # by method; all of the same pairs
-ALL = "all"
+__all__ = ["json_text", "noise_csv", "noise_json", "write_noise_tables"]
+
+# Short vectors of `NoiseScore` and `NoiseDetail` that stand in the CSV, one column for each value.
+VECTORS = ("std_real", "std_synthetic", "bias_real", "bias_synthetic", "acf_real", "acf_synthetic")
+PAIRED_VECTORS = ("drift", "channels")
 
 
-@dataclass(frozen=True)
-class MeanScore:
-    """Mean over the conditions of a dataset, or of all, that every method covers, so that methods compare.
+def noise_csv(report: NoiseReport) -> str:
+    """One line for each method and condition, then one for each method and mean (without camera and ISO).
 
-    Attributes:
-        dataset: its name, or "all".
-        conditions: how many are in the mean.
-        of: how many there are.
-        kld_nm, acf_error: by method; empty where no condition is covered by every method.
+    Metrics and short vectors have columns of their own; curves, maps and histograms are only in the JSON.
     """
-
-    dataset: str
-    conditions: int
-    of: int
-    kld_nm: Mapping[str, float]
-    acf_error: Mapping[str, float]
-
-
-def mean_scores(scores: Scores) -> list[MeanScore]:
-    """The mean for each dataset, where there are several, and last for all conditions."""
-    rows = {
-        method: {(row.dataset, row.condition): row.score for row in rows} for method, rows in scores.items()
-    }
-    keys = list(next(iter(rows.values())))
-    datasets = sorted({dataset for dataset, _ in keys})
-    means = []
-    for group in [*(datasets if len(datasets) > 1 else []), ALL]:
-        members = [key for key in keys if group in (ALL, key[0])]
-        shared = [key for key in members if all(table[key] is not None for table in rows.values())]
-        kld, acf = (
-            ({}, {}) if not shared else (_means(rows, shared, name) for name in ("kld_nm", "acf_error"))
-        )
-        means.append(MeanScore(group, len(shared), len(members), kld, acf))
-    return means
-
-
-def problems_of(scores: Scores) -> list[str]:
-    """Every condition and picture left out, one line each."""
-    return [
-        f"{method}, {row.condition.camera} ISO {row.condition.iso}: {problem}"
-        for method, rows in scores.items()
-        for row in rows
-        for problem in row.problems
-    ]
-
-
-def noise_markdown(scores: Scores) -> str:
-    """A table with a row for each condition and mean, then what was left out."""
-    methods = list(scores)
-    heads = ["dataset", "camera", "ISO", "pictures"]
-    for quantity in ("kld_nm", "acf_error"):
-        heads += [f"{quantity} {method}" for method in methods]
-    heads += ["std real", *(f"std {method}" for method in methods)]
-    lines = [heads, ["---"] * 4 + ["---:"] * (len(heads) - 4)]
-    for rows in zip(*scores.values(), strict=True):
-        first, found = rows[0], [row.score for row in rows]
-        real = next((score.std_real for score in found if score), None)
-        lines.append(
-            [
-                first.dataset,
-                first.condition.camera,
-                str(first.condition.iso),
-                str(max(r.pictures for r in rows)),
-            ]
-            + [_number(score.kld_nm if score else None, 4) for score in found]
-            + [_number(score.acf_error if score else None, 4) for score in found]
-            + [_number(_rms(real), 2)]
-            + [_number(_rms(score.std_synthetic if score else None), 2) for score in found]
-        )
-    for mean in mean_scores(scores):
-        cells = [_number(values.get(m), 4) for values in (mean.kld_nm, mean.acf_error) for m in methods]
-        title = [f"**{mean.dataset}**", "mean over", f"{mean.conditions} of {mean.of} conditions", ""]
-        lines.append(title + cells + [""] * (1 + len(methods)))
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    problems = problems_of(scores)
-    if problems:
-        text += "\n\nLeft out:\n" + "\n".join(f"- {problem}" for problem in problems)
-    return text + "\n"
-
-
-def noise_csv(scores: Scores) -> str:
-    """One line for each method and condition, channels and lags in columns of their own."""
     records = []
-    for method, rows in scores.items():
-        for row in rows:
-            record: dict[str, object] = {"method": method, "dataset": row.dataset, **asdict(row.condition)}
-            record |= {"iso_rule": row.rule, "pictures": row.pictures}
-            for name, value in (asdict(row.score) if row.score else {}).items():
-                if isinstance(value, tuple):
-                    record |= {f"{name}_{index}": part for index, part in enumerate(value)}
-                else:
-                    record[name] = value
-            record["problems"] = "; ".join(row.problems)
+    for method, rows in report.scores.items():
+        test = report.two_sample.get(method)
+        records += [_csv_record(method, row, test) for row in rows]
+    for mean in mean_scores(report.scores):
+        for method in report.scores:
+            record: dict[str, object] = {"method": method, "dataset": mean.dataset, "pictures": ""}
+            record |= {"conditions": f"{mean.conditions} of {mean.of}"}
+            record |= {name: values[method] for name, values in mean.values.items()}
+            record["two_sample_accuracy"] = two_sample_accuracy(report.two_sample.get(method), mean.dataset)
             records.append(record)
-    columns = max((list(record) for record in records), key=len)
+    widest = max((list(record) for record in records), key=len)
+    columns = [*widest, *dict.fromkeys(name for record in records for name in record if name not in widest)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -131,43 +56,77 @@ def noise_csv(scores: Scores) -> str:
     return text.getvalue()
 
 
-def noise_json(scores: Scores) -> dict[str, object]:
-    """Scores, means and problems as plain values."""
+def noise_json(report: NoiseReport) -> dict[str, object]:
+    """Scores, means, the two-sample test (without its pictures) and problems as plain values."""
     return {
-        "scores": {method: [asdict(row) for row in rows] for method, rows in scores.items()},
-        "means": [asdict(mean) for mean in mean_scores(scores)],
-        "problems": problems_of(scores),
+        "scores": {method: [asdict(row) for row in rows] for method, rows in report.scores.items()},
+        "means": [
+            {"dataset": mean.dataset, "conditions": mean.conditions, "of": mean.of} | dict(mean.values)
+            for mean in mean_scores(report.scores)
+        ],
+        "two_sample": {
+            method: {
+                "accuracy": score.accuracy,
+                "standard_error": score.standard_error,
+                "patches": score.patches,
+                "by_condition": [
+                    {"dataset": dataset, "condition": asdict(condition), "accuracy": value}
+                    for (dataset, condition), value in score.by_condition.items()
+                ],
+            }
+            for method, score in report.two_sample.items()
+        },
+        "problems": problems_of(report),
     }
 
 
-def write_noise_tables(folder: Path, scores: Scores, record: Mapping[str, object]) -> None:
+def json_text(record: Mapping[str, object]) -> str:
+    """Indented JSON with each list of numbers on one line."""
+    text = json.dumps(record, indent=1, allow_nan=False)
+    return re.sub(r"\[[\s\d.,eE+\-nul]+\]", lambda match: " ".join(match[0].split()), text) + "\n"
+
+
+def write_noise_tables(
+    folder: Path, report: NoiseReport, record: Mapping[str, object], pictures: Sequence[str] = ()
+) -> None:
     """Writes ``noise.md``, ``noise.csv`` and, from ``record``, ``noise.json`` into the folder.
+
+    Args:
+        folder: made where absent.
+        report: the scores.
+        record: the JSON's content.
+        pictures: files in the folder that the Markdown shows.
 
     Raises:
         UsageError: the folder cannot be written.
     """
+    shown = "".join(f"\n![{Path(name).stem}]({name})\n" for name in pictures)
+    markdown = f"# Noise scores\n\n{noise_summary(report)}"
+    if any(row.score and row.score.detail for rows in report.scores.values() for row in rows):
+        markdown += noise_details(report)
+    if pictures:
+        markdown += f"\n## Pictures\n{shown}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "noise.md").write_text(noise_markdown(scores))
-        (folder / "noise.csv").write_text(noise_csv(scores))
-        (folder / "noise.json").write_text(json.dumps(record, indent=1) + "\n")
+        (folder / "noise.md").write_text(markdown, encoding="utf-8")
+        (folder / "noise.csv").write_text(noise_csv(report), encoding="utf-8")
+        (folder / "noise.json").write_text(json_text(record), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{folder}: the tables cannot be written: {error.strerror}") from error
 
 
-def _means(
-    rows: Mapping[str, Mapping[tuple[str, Condition], NoiseScore | None]],
-    keys: Sequence[tuple[str, Condition]],
-    name: str,
-) -> dict[str, float]:
-    return {
-        method: float(np.mean([getattr(table[key], name) for key in keys])) for method, table in rows.items()
-    }
-
-
-def _rms(values: Sequence[float] | None) -> float | None:
-    return float(np.sqrt(np.mean(np.square(values)))) if values is not None else None
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "not covered" if value is None else f"{value:.{digits}f}"
+def _csv_record(method: str, row: ConditionScore, test: TwoSampleScore | None) -> dict[str, object]:
+    record: dict[str, object] = {"method": method, "dataset": row.dataset, **asdict(row.condition)}
+    record |= {"iso_rule": row.rule, "pictures": row.pictures}
+    if row.score:
+        record |= {metric.name: metric_value(row.score, metric.name) for metric in METRICS}
+        for name in VECTORS:
+            record |= {f"{name}_{index}": value for index, value in enumerate(getattr(row.score, name))}
+        for name in PAIRED_VECTORS if row.score.detail else ():
+            for side, values in zip(("real", "synthetic"), getattr(row.score.detail, name), strict=True):
+                values = values if isinstance(values, tuple) else (values,)
+                record |= {f"{name}_{side}_{index}": value for index, value in enumerate(values)}
+    key = row.dataset, row.condition
+    record["two_sample_accuracy"] = test.by_condition.get(key) if test else None
+    record["problems"] = "; ".join(row.problems)
+    return record

@@ -1,4 +1,4 @@
-"""The two classical models, independent from pixel to pixel: Gaussian and signal-dependent Gaussian noise."""
+"""The classical models, independent from pixel to pixel: Gaussian and two signal-dependent Gaussian noises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.protocol import Randomness
 
-__all__ = ["Awgn", "Heteroscedastic"]
+__all__ = ["Awgn", "Heteroscedastic", "PoissonGaussian"]
 
 # In squared grey levels of the model's bit depth: far below rounding, and keeps the logarithm finite.
 MIN_VARIANCE = 1e-6
@@ -64,6 +64,38 @@ class Heteroscedastic:
             clean.new_tensor(table[condition]).view(-1, 1, 1) for table in (self.dark, self.bright)
         )
         return dark + (bright - dark) * (clean / (2**self.bit_depth - 1))
+
+    def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
+        """See `NoiseModel.sample`. Between two ISO settings the log variance is linear in log ISO."""
+        return _sample(self.vocabulary, self.bit_depth, self.variance, clean, condition, noise)
+
+
+@dataclass(frozen=True)
+class PoissonGaussian:
+    """Clipped Poisson-Gaussian noise (Foi et al. 2008): variance gain * clean + offset, then the sensor's clipping.
+
+    The Poisson part is drawn from the normal distribution of its variance, as in that paper. Where
+    `Heteroscedastic` describes the variance that is seen, here gain and offset are those before clipping: near black
+    and white the noise is as strong as the line says, and what leaves the range is cut off.
+
+    Attributes:
+        vocabulary, channels, bit_depth: see `noisegen.models.protocol.NoiseModel`.
+        gain: per known condition, one value a channel, at least 0, in levels of ``bit_depth``.
+        offset: likewise, in squared levels.
+    """
+
+    vocabulary: Vocabulary
+    channels: int
+    bit_depth: int
+    gain: Mapping[Condition, tuple[float, ...]]
+    offset: Mapping[Condition, tuple[float, ...]]
+
+    def variance(self, clean: Tensor, condition: Condition) -> Tensor:
+        """Variance [C, H, W] before clipping, for clean [C, H, W] at a known condition."""
+        gain, offset = (
+            clean.new_tensor(table[condition]).view(-1, 1, 1) for table in (self.gain, self.offset)
+        )
+        return gain * clean + offset
 
     def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
         """See `NoiseModel.sample`. Between two ISO settings the log variance is linear in log ISO."""

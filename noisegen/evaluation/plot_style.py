@@ -1,0 +1,100 @@
+"""What the plots of noise scores share: colours, panels, pages, and how a figure becomes a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from noisegen.conditions import Condition
+from noisegen.evaluation.noise_score import FLOOR, ConditionScore, NoiseDetail, Scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "REAL",
+    "ROWS_PER_PAGE",
+    "Panel",
+    "figure_png",
+    "legend",
+    "line_style",
+    "new_figure",
+    "pages",
+    "panels",
+    "title_of",
+]
+
+ROWS_PER_PAGE = 8
+DPI = 110
+REAL: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.8, "marker": "o"}
+# Okabe and Ito's palette, which people with any kind of colour blindness can tell apart; lines differ in dashes too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+MARKERS = ("s", "^", "v", "D", "P", "X")
+
+# A condition, and the detail of each method that covers it.
+Panel = tuple[ConditionScore, dict[str, NoiseDetail]]
+
+
+def panels(scores: Scores) -> list[Panel]:
+    """What there is to draw: every condition that a method covers; the floor is no method."""
+    methods = [name for name in scores if name != FLOOR]
+    found: list[Panel] = []
+    for index, row in enumerate(scores[methods[0]]):
+        rows = ((name, scores[name][index].score) for name in methods)
+        details = {name: score.detail for name, score in rows if score and score.detail}
+        if details:
+            found.append((row, details))
+    return found
+
+
+def pages(items: Sequence[Any], size: int = ROWS_PER_PAGE) -> Iterator[Sequence[Any]]:
+    """As many at a time as a picture has room for."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def title_of(dataset: str, condition: Condition) -> str:
+    """Names a condition above its panel."""
+    return f"{dataset} {condition.camera} ISO {condition.iso}".strip()
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """How the lines and marks of the method with this number look."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": DASHES[index % len(DASHES)],
+        "linewidth": 1.4,
+        "marker": MARKERS[index % len(MARKERS)],
+    }
+
+
+def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with a grid of axes, each ``width`` x ``height`` inches; no global state is touched."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((width * columns, height * rows + 0.7), DPI, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for line in axes:
+        for ax in line:
+            ax.tick_params(labelsize=8)
+            ax.grid(True, color="0.9", linewidth=0.6)
+            ax.set_axisbelow(True)
+    return figure, [list(line) for line in axes]
+
+
+def legend(figure: Figure, ax: Axes, entries: int) -> None:
+    """One legend for all panels, above them, with the entries of one of the axes."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=min(entries, 6), fontsize=9, frameon=False
+    )
+
+
+def figure_png(figure: Figure) -> bytes:
+    """The figure as a PNG file, drawn by Agg; the same figure gives the same bytes."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return data.getvalue()
