@@ -12,14 +12,14 @@ import torch
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.config import PRESETS, NMFlowGANConfig
 from noisegen.models.nm_flowgan.layers import ConditionalLinear
-from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
 from noisegen.models.protocol import Randomness
 
 A100, A1600, B400 = Condition("A", 100), Condition("A", 1600), Condition("B", 400)
 A400 = Condition("A", 400)  # between two known ones, halfway
 VOCABULARY = Vocabulary.of([A100, A1600, B400])
 NOISE_STD = {100: 10.0, 400: 14.0, 1600: 20.0}  # in grey levels, about
-# of what the generator adds, in grey levels
+# of what the generator adds, in grey levels; to latents a tenth of it
 CORRECTION_STD = 3.0
 
 
@@ -40,6 +40,12 @@ def tiny_model(preset: str, *, critic: bool = False, seed: int = 0, **changes: A
                 values.normal_(std=0.2)
             elif "running_var" in name:
                 values.uniform_(0.5, 1.5)
+        unit = 1.0 if config.latent else PUBLISHED_UNIT
+        for name, curve in (("tone.log_gamma", 0.07), ("tails.log_tail", -0.02)):
+            if name in model.flow.state_dict():
+                model.flow.get_parameter(name).fill_(curve)
+        if model.correlation is not None:
+            model.correlation.table.add_(0.05 * torch.randn(model.correlation.table.shape))
         for layer in model.flow.layers:
             if isinstance(layer, ConditionalLinear):
                 for iso_index, iso in enumerate(VOCABULARY.isos):
@@ -50,8 +56,9 @@ def tiny_model(preset: str, *, critic: bool = False, seed: int = 0, **changes: A
             else:
                 last = layer.get_submodule("body")[-2]  # type: ignore[index]
                 for values in (last.weight, last.bias):
-                    values[: config.channels] *= 0.2
-                    values[config.channels :] *= 0.02
+                    scales = len(values) // 2 if config.shift else len(values)
+                    values[:scales] *= 0.2
+                    values[scales:] *= 0.02
         model.eval()
         if model.generator is None:
             return model
@@ -61,10 +68,13 @@ def tiny_model(preset: str, *, critic: bool = False, seed: int = 0, **changes: A
         last.bias.zero_()
         clean, noise = inputs(model, 32, 32)
         steps = model.steps(clean, model.encode([A400]), noise)
-        correction = (steps.generator_out - steps.generator_in) * config.unet_unit
-        scale = CORRECTION_STD / correction.std()
+        correction = unit * (
+            steps.generator_out - model.correlate_linearly(steps.generator_in, model.encode([A400]))
+        )
+        scale = CORRECTION_STD / (10.0 if config.latent else 1.0) / correction.std()
         last.weight *= scale
-        last.bias.copy_(-scale * correction.mean(dim=(0, 2, 3)) / config.unet_unit)
+        shift = -scale * correction.mean(dim=(0, 2, 3)) / unit
+        last.bias.copy_(shift.repeat_interleave(config.unet_stride**2))
     return model
 
 

@@ -35,7 +35,8 @@ class TrainConfig:
         adversarial_from: step at which critic and adversarial loss start.
         penalty: weight of the gradient penalty.
         statistics: weight of the second-moment matching of generated and real noise.
-        quantiles: weight of the distance between sorted generated and real noise.
+        quantiles: weight of the distance between sorted generated and real noise; between sorted latents and a normal
+            distribution where the generator correlates latents.
         balance: draw conditions, then pictures, uniformly, instead of patches.
         ema: decay of the averaged weights that are saved; 0 saves the last ones.
         strategy: "simultaneous": each network by its own loss, at the same time; "joint": the generator's losses
@@ -108,10 +109,10 @@ class TrainConfig:
         without = set(self.without)
         if "flow" in without:
             # One layer, which is never trained, scales normal noise to the data's level.
-            return replace(sizes, structure=False, signal=False, flow_blocks=1)
-        return replace(
-            sizes, structure="sal" not in without, signal="sdl" not in without, generator="gan" not in without
-        )
+            return replace(sizes, structure=False, signal=False, flow_blocks=1, tone=False, tails=False)
+        if "gan" in without:
+            sizes = replace(sizes, filter_size=0, generator=False)
+        return replace(sizes, structure="sal" not in without, signal="sdl" not in without)
 
 
 RECIPES: dict[str, TrainConfig] = {

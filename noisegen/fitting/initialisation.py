@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 from noisegen.fitting.draws import Draw
-from noisegen.models.nm_flowgan.layers import ConditionalLinear
+from noisegen.models.nm_flowgan.layers import (
+    ConditionalLinear,
+    ConditionTable,
+    SignalDependent,
+    StructureAware,
+)
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 
 __all__ = ["initialise_flow"]
@@ -17,7 +23,8 @@ def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bo
     """Starts the flow with latents of zero mean and unit variance per condition.
 
     The signal- and structure-aware layers start near the identity; the last conditional linear layer's table takes
-    the mean and deviation of what reaches it.
+    the mean and deviation of what reaches it. A structure-aware layer whose condition codes are a table starts the same
+    for all conditions, so that what one of them teaches serves the others.
 
     Args:
         model: in which the flow is changed in place.
@@ -30,10 +37,15 @@ def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bo
     model.flow.train()
     with torch.no_grad():
         for layer in model.flow.layers:
-            body = getattr(layer, "body", None)
-            if body is not None:
-                body[-2].weight.mul_(0.01)
-                body[-2].bias.zero_()
+            if isinstance(layer, SignalDependent | StructureAware):
+                factor = 0.01
+                if isinstance(layer, StructureAware) and isinstance(layer.encoder, ConditionTable):
+                    layer.encoder.table.fill_(1.0)
+                    factor = 0.3
+                out = layer.body[-2]
+                assert isinstance(out, nn.Conv2d) and out.bias is not None
+                out.weight.mul_(factor)
+                out.bias.zero_()
         sums = torch.zeros(3, *last.log_scale.shape, device=last.log_scale.device)
         for drawn in draws:
             code = model.encode(drawn.conditions)
@@ -48,4 +60,5 @@ def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bo
         mean = sums[1] / sums[0].clamp(min=1)
         deviation = (sums[2] / sums[0].clamp(min=1) - mean.square()).clamp(min=1e-12).sqrt()
         last.log_scale.copy_(torch.where(seen, -deviation.log(), last.log_scale))
-        last.bias.copy_(torch.where(seen, -mean / deviation, last.bias))
+        if last.bias is not None:
+            last.bias.copy_(torch.where(seen, -mean / deviation, last.bias))

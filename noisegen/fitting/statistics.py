@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["quantile_distance", "statistics_distance"]
+__all__ = ["normality_distance", "quantile_distance", "statistics_distance"]
 
 
 # Added to variances, in grey levels squared: clipped regions have none, and ratios of nothing mean nothing.
 FLOOR = 0.25
 
 
-def statistics_distance(fake: Tensor, real: Tensor, *, reach: int = 4) -> Tensor:
+def statistics_distance(fake: Tensor, real: Tensor, *, reach: int = 4, variance: bool = True) -> Tensor:
     """Distance of variance, autocorrelation and channel correlation, each measured per patch, averaged over patches.
 
     Variances are compared by twice the Kullback-Leibler divergence of Gaussians, KL(real || fake), and correlations by
@@ -22,14 +22,16 @@ def statistics_distance(fake: Tensor, real: Tensor, *, reach: int = 4) -> Tensor
     Args:
         fake, real: noise [B, C, H, W] in 8-bit grey levels.
         reach: autocorrelation is compared at all lags up to so many pixels in x and y.
+        variance: whether to compare the variance.
     """
     fake_variance, fake_lags, fake_channels = _second_moments(fake, reach)
     real_variance, real_lags, real_channels = _second_moments(real, reach)
-    ratio = real_variance / fake_variance
-    variance_term = (ratio - 1 - ratio.log()).mean()
     lag_term = (fake_lags - real_lags).square().sum(dim=(2, 3)).mean()
     channel_term = (fake_channels - real_channels).square().sum(dim=(1, 2)).mean()
-    return variance_term + lag_term + channel_term
+    if not variance:
+        return lag_term + channel_term
+    ratio = real_variance / fake_variance
+    return (ratio - 1 - ratio.log()).mean() + lag_term + channel_term
 
 
 def _second_moments(noise: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,14 +56,27 @@ def quantile_distance(fake: Tensor, real: Tensor, *, block: int = 48) -> Tensor:
         fake, real: noise [B, C, H, W] in 8-bit grey levels.
         block: side of the square blocks; a rest at the right and bottom is left out.
     """
-    sizes = fake.shape[2:]
-    block = min(block, *sizes)
-
-    def blocks(noise: Tensor) -> Tensor:
-        cut = noise[:, :, : sizes[0] // block * block, : sizes[1] // block * block]
-        parts = cut.unfold(2, block, block).unfold(3, block, block)
-        return parts.flatten(4).sort(dim=-1).values
-
-    sorted_real = blocks(real)
+    sorted_real = _sorted_blocks(real, block)
     deviation = sorted_real.std(dim=-1) + 0.5
-    return ((blocks(fake) - sorted_real).abs().mean(dim=-1) / deviation).mean()
+    return ((_sorted_blocks(fake, block) - sorted_real).abs().mean(dim=-1) / deviation).mean()
+
+
+def normality_distance(latent: Tensor, *, block: int = 48) -> Tensor:
+    """Mean absolute difference of sorted latents per block and channel and the quantiles of a standard normal.
+
+    Args:
+        latent: [B, C, H, W].
+        block: side of the square blocks; a rest at the right and bottom is left out.
+    """
+    values = _sorted_blocks(latent, block)
+    count = values.shape[-1]
+    positions = (torch.arange(count, device=latent.device, dtype=latent.dtype) + 0.5) / count
+    return (values - torch.special.ndtri(positions)).abs().mean()
+
+
+def _sorted_blocks(noise: Tensor, block: int) -> Tensor:
+    """[B, C, rows, columns, block * block], sorted along the last axis."""
+    height, width = noise.shape[2:]
+    block = min(block, height, width)
+    cut = noise[:, :, : height // block * block, : width // block * block]
+    return cut.unfold(2, block, block).unfold(3, block, block).flatten(4).sort(dim=-1).values

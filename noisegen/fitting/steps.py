@@ -13,9 +13,9 @@ from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.draws import Draw
 from noisegen.fitting.losses import critic_loss, generator_loss
 from noisegen.fitting.schedule import Turn
-from noisegen.fitting.statistics import quantile_distance, statistics_distance
+from noisegen.fitting.statistics import normality_distance, quantile_distance, statistics_distance
 from noisegen.models.nm_flowgan.layers import ConditionCode
-from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
 from noisegen.models.protocol import Randomness
 
 __all__ = ["Optimisation"]
@@ -36,12 +36,13 @@ class Optimisation:
         self.mixed, self.ranks = mixed_precision, ranks
         self.optimizers = {"flow_optimizer": torch.optim.Adam(model.flow.parameters(), config.flow_lr)}
         self.base_rates = {"flow_optimizer": config.flow_lr}
-        if model.generator is not None and model.critic is not None:
-            for name, network, rate in (
-                ("generator_optimizer", model.generator, config.generator_lr),
-                ("critic_optimizer", model.critic, config.critic_lr),
+        if model.critic is not None:
+            spatial = [p for part in (model.correlation, model.generator) if part for p in part.parameters()]
+            for name, parameters, rate in (
+                ("generator_optimizer", spatial, config.generator_lr),
+                ("critic_optimizer", list(model.critic.parameters()), config.critic_lr),
             ):
-                self.optimizers[name] = torch.optim.Adam(network.parameters(), rate, config.betas)
+                self.optimizers[name] = torch.optim.Adam(parameters, rate, config.betas)
                 self.base_rates[name] = rate
 
     def step(self, turn: Turn, draw: Draw) -> dict[str, Tensor]:
@@ -71,8 +72,10 @@ class Optimisation:
     def play(self, turn: Turn, draw: Draw, code: ConditionCode) -> dict[str, Tensor]:
         """The adversarial half of a step: the critic's update, then the generator's."""
         grey = self.model.config.grey
-        pixel_noise = self.pixel_noise(draw, code, grad=turn.generator and self.config.strategy == "joint")
-        fake = self.correlate(pixel_noise, draw.clean, code, turn.generator) / grey
+        joint = turn.generator and self.config.strategy == "joint"
+        make = self.latent_noise if self.model.config.latent else self.published_noise
+        fake, latent = make(draw, code, turn.generator, joint)
+        fake = fake / grey
         real = (draw.noisy - draw.clean + draw.uniform() - 0.5) / grey
         losses: dict[str, Tensor] = {}
         if turn.critic:
@@ -85,46 +88,76 @@ class Optimisation:
             )
             self.backward(losses["critic"], draw, "critic_optimizer")
         if turn.generator:
-            losses |= self.update_generator(real, fake, turn, draw, code)
+            losses |= self.update_generator(real, fake, latent, turn, draw, code)
         return losses
 
-    def pixel_noise(self, draw: Draw, code: ConditionCode, *, grad: bool) -> Tensor:
-        """The flow's noise in the generator's units; gradients reach the flow only where `grad` says so."""
-        model, sizes = self.model, self.model.config
+    def latent_noise(
+        self, draw: Draw, code: ConditionCode, generator_grad: bool, flow_grad: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Generated noise in pixel values, clipped as a picture clips it, and the correlated latents it comes from."""
+        model, levels = self.model, self.model.config.levels
+        normal, uniform = draw.normal(), draw.uniform()
+        model.flow.eval()
+        with torch.set_grad_enabled(flow_grad):
+            transform = model.flow.at(model.dequantize(draw.clean, uniform), code)
+        latent = self.correlate(normal, draw.clean, code, generator_grad)
+        with torch.set_grad_enabled(generator_grad):
+            noisy = (transform.clean + transform.noise(latent)) * levels
+            return noisy.clamp(0, levels) - 0.5 - draw.clean, latent
+
+    def published_noise(
+        self, draw: Draw, code: ConditionCode, generator_grad: bool, flow_grad: bool
+    ) -> tuple[Tensor, None]:
+        """Generated noise in pixel values, clipped as a picture clips it (half a level of room for rounding)."""
+        model, levels = self.model, self.model.config.levels
+        unit = PUBLISHED_UNIT * model.config.grey
         noise = Randomness(draw.normal(), draw.uniform())
         model.flow.eval()
-        with torch.set_grad_enabled(grad):
+        with torch.set_grad_enabled(flow_grad):
             dequantized, pixel, _, generator_in = model.pixel_steps(draw.clean, code, noise)
-            if grad and sizes.quantize:
+            if flow_grad:
                 # Rounding has no gradient; the one of the values before it goes straight through.
-                exact = (pixel - dequantized) * (sizes.levels / (sizes.unet_unit * sizes.grey))
+                exact = (pixel - dequantized) * (levels / unit)
                 generator_in = exact + (generator_in - exact).detach()
-        return generator_in
+        out = self.correlate(generator_in, draw.clean, code, generator_grad)
+        with torch.set_grad_enabled(generator_grad):
+            return (out * unit + draw.clean).clamp(-0.5, levels - 0.5) - draw.clean, None
 
-    def correlate(self, pixel_noise: Tensor, clean: Tensor, code: ConditionCode, grad: bool) -> Tensor:
-        """Generated noise in pixel values, clipped as a picture clips it (half a level of room for rounding)."""
-        model, sizes = self.model, self.model.config
+    def correlate(self, noise: Tensor, clean: Tensor, code: ConditionCode, grad: bool) -> Tensor:
+        """The generator, in bfloat16 where asked for."""
         with (
             torch.set_grad_enabled(grad),
             torch.autocast(clean.device.type, torch.bfloat16, enabled=self.mixed),
         ):
-            out = model.correlate(pixel_noise, clean, code).float()
-        with torch.set_grad_enabled(grad):
-            noisy = out * (sizes.unet_unit * sizes.grey) + clean
-            return noisy.clamp(-0.5, sizes.levels - 0.5) - clean
+            return self.model.correlate(noise, clean, code).float()
 
     def update_generator(
-        self, real: Tensor, fake: Tensor, turn: Turn, draw: Draw, code: ConditionCode
+        self,
+        real: Tensor,
+        fake: Tensor,
+        latent: Tensor | None,
+        turn: Turn,
+        draw: Draw,
+        code: ConditionCode,
     ) -> dict[str, Tensor]:
-        """By the critic's score (equation 17) and by what noise statistics the recipe compares."""
+        """By the critic's score (equation 17) and by what noise statistics the recipe compares.
+
+        Where the generator correlates latents of a fitted flow, their values stay normally distributed and only the
+        correlations are compared with the real noise: how strong the noise of a pixel is, the flow says.
+        """
         config = self.config
         losses: dict[str, Tensor] = {}
         total = fake.new_zeros(())
+        calibrated = latent is not None and "flow" not in config.without
         if config.statistics:
-            losses["statistics"] = statistics_distance(fake, real)
+            losses["statistics"] = statistics_distance(fake, real, variance=not calibrated)
             total = total + config.statistics * losses["statistics"]
         if config.quantiles:
-            losses["quantiles"] = quantile_distance(fake, real)
+            losses["quantiles"] = (
+                normality_distance(latent)
+                if calibrated and latent is not None
+                else quantile_distance(fake, real)
+            )
             total = total + config.quantiles * losses["quantiles"]
         if turn.critic:
             losses["generator"] = generator_loss(self.score(code), self.pair(fake, draw.clean))

@@ -157,7 +157,7 @@ class _Training:
         self.config, self.device, self.ranks = config, device, ranks
         vocabulary = Vocabulary.of(pair.condition for pair in pairs)
         sizes = config.architecture(channels, bit_depth)
-        model = NMFlowGAN(sizes, vocabulary, critic=sizes.generator)
+        model = NMFlowGAN(sizes, vocabulary, critic=sizes.spatial)
         # torch's stubs leave this form of Module.to out
         self.model = model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.sampler = PatchSampler(

@@ -24,17 +24,28 @@ class NMFlowGANConfig:
         structure, signal: whether the flow has structure-aware and signal-dependent layers (the ablations of the
             paper's Table II leave them out).
         structure_width, structure_depth: channels and 3x3 layers of the structure-aware encoder (receptive field
-            2 * depth + 1).
+            2 * depth + 1 of its pixels).
+        structure_stride: side of the squares of pixels that the structure-aware encoder takes for one.
         signal_widths: channels of the signal-dependent encoder's pointwise layers.
         signal_norm: InstanceNorm over the whole picture in the signal-dependent encoder. Without it the pixel-wise
             noise of a pixel does not depend on where the picture was cut.
+        shift: whether the flow's layers have a bias. What a bias learns is the mean of the noise at each clean value;
+            where noisy and clean pictures differ in brightness it learns that difference, which is not noise.
+        tone: a tone curve for each camera between noise and the affine layers, and clipped values taken for what they
+            are, see `noisegen.models.nm_flowgan.transform`. It explains the mean, the skew and the clipping of noise.
+        tails: heavier or lighter tails than a Gaussian's for each condition and channel.
+        filter_size: side of the linear filter that correlates latents before the generator, see
+            `noisegen.models.nm_flowgan.correlation`; 0 for none.
         generator: whether there is a spatial-correlation generator; without one the noise is pixel-wise.
         unet_width: channels of the generator's first level; each level below has twice as many.
-        unet_depth: levels of the generator; picture sides are padded to multiples of 2**(unet_depth - 1).
-        conditional: generator and critic also get a bias per channel from the condition, and the generator sees the
-            clean picture.
-        unet_unit: grey levels (8-bit) that count as 1 at the generator's input.
-        quantize: floor and clip the pixel-wise noisy picture before the generator, as the paper's code does.
+        unet_depth: levels of the generator; picture sides are padded to multiples of `unet_stride` *
+            2**(unet_depth - 1).
+        unet_stride: side of the squares of pixels that the generator takes for one.
+        conditional: generator and critic also get a scale and bias per channel from the condition, and the generator
+            sees the clean picture.
+        latent: the generator correlates the flow's latents, before they are scaled to the noise of each pixel; the
+            noise of a pixel then keeps the distribution that the flow's likelihood was fitted to. Otherwise, as
+            published, it correlates pixel-wise noise rounded to whole grey levels.
         critic_width: channels of the critic's first layer (at most 8 times as many in the last).
         critic_unit: grey levels (8-bit) that count as 1 for the noise at the critic's input.
     """
@@ -46,15 +57,20 @@ class NMFlowGANConfig:
     structure: bool = True
     structure_width: int = 16
     structure_depth: int = 4
+    structure_stride: int = 1
     signal: bool = True
     signal_widths: tuple[int, ...] = (16, 32, 32, 16)
     signal_norm: bool = True
+    shift: bool = True
+    tone: bool = False
+    tails: bool = False
+    filter_size: int = 0
     generator: bool = True
     unet_width: int = 64
     unet_depth: int = 5
+    unet_stride: int = 1
     conditional: bool = False
-    unet_unit: float = 256.0
-    quantize: bool = True
+    latent: bool = False
     critic_width: int = 64
     critic_unit: float = 256.0
 
@@ -63,6 +79,11 @@ class NMFlowGANConfig:
             raise UsageError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels}")
         if not 8 <= self.bit_depth <= 16:
             raise UsageError(f"bit_depth must be 8 to 16, not {self.bit_depth}")
+
+    @property
+    def spatial(self) -> bool:
+        """Whether neighbouring pixels' noise is correlated."""
+        return self.generator or self.filter_size > 0
 
     @property
     def levels(self) -> float:
@@ -84,13 +105,20 @@ PRESETS: dict[str, NMFlowGANConfig] = {
     "compact": NMFlowGANConfig(
         condition_encoder="table",
         flow_blocks=1,
+        structure_width=24,
+        structure_depth=3,
+        structure_stride=2,
         signal_widths=(16, 16),
         signal_norm=False,
-        unet_width=16,
+        shift=False,
+        tone=True,
+        tails=True,
+        filter_size=9,
+        unet_width=24,
         unet_depth=2,
+        unet_stride=2,
         conditional=True,
-        unet_unit=16.0,
-        quantize=False,
+        latent=True,
         critic_width=8,
         critic_unit=16.0,
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -17,22 +16,26 @@ from noisegen.models.nm_flowgan.layers import (
     ResidualEncoder,
     SignalDependent,
     StructureAware,
+    TailWeight,
+    ToneCurve,
 )
+from noisegen.models.nm_flowgan.transform import NoiseTransform
 
-__all__ = ["PixelFlow", "fold_inverse", "standard_normal_log_prob"]
+__all__ = ["PixelFlow", "fold_inverse"]
 
 
 class PixelFlow(nn.Module):
     """SAL, SDL, CL2 (those the configuration has), repeated `flow_blocks` times, in the direction noise -> latent.
 
-    No layer's scale or bias depends on the noise. Noise, clean picture and latent are float [B, C, H, W]; noise and
-    clean in units of 2**bit_depth grey levels, the clean one dequantized (see `NMFlowGAN.dequantize`).
+    A tone curve before them and tails after them are extensions, see `noisegen.models.nm_flowgan.transform`. No layer's
+    scale or bias depends on the noise. Noise, clean picture and latent are float [B, C, H, W]; noise and clean in units
+    of 2**bit_depth grey levels, the clean one dequantized (see `NMFlowGAN.dequantize`).
     """
 
     def __init__(self, config: NMFlowGANConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
         rows = len(vocabulary.isos) * len(vocabulary.cameras)
-        channels = config.channels
+        channels, shift = config.channels, config.shift
 
         def encoder(out: int) -> nn.Module:
             if config.condition_encoder == "table":
@@ -44,59 +47,56 @@ class PixelFlow(nn.Module):
             if config.structure:
                 layers.append(
                     StructureAware(
-                        encoder(2 * channels), channels, config.structure_width, config.structure_depth
+                        encoder((1 + shift) * channels),
+                        channels,
+                        config.structure_width,
+                        config.structure_depth,
+                        config.structure_stride,
+                        shift,
                     )
                 )
             if config.signal:
                 layers.append(
-                    SignalDependent(encoder(channels), channels, config.signal_widths, config.signal_norm)
+                    SignalDependent(
+                        encoder(channels), channels, config.signal_widths, config.signal_norm, shift
+                    )
                 )
-            layers.append(ConditionalLinear(rows, channels))
+            layers.append(ConditionalLinear(rows, channels, shift))
         self.layers = nn.ModuleList(layers)
+        self.tone = ToneCurve(len(vocabulary.cameras)) if config.tone else None
+        self.tails = TailWeight(rows, channels) if config.tails else None
+
+    def at(self, clean: Tensor, code: ConditionCode) -> NoiseTransform:
+        """The flow's map between noise and latent for these clean pictures and conditions."""
+        log_scale, shift = fold_inverse(layer(clean, code) for layer in self.layers)
+        gamma, toe = (None, None) if self.tone is None else self.tone(code)
+        tail = None if self.tails is None else self.tails(code)
+        return NoiseTransform(clean, log_scale, shift, gamma, toe, tail)
 
     def forward(self, noise: Tensor, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
         """noise -> (latent [B, C, H, W], log-determinant [B] in nats per picture)."""
-        z = noise
-        log_det = noise.new_zeros(noise.shape[0])
-        for layer in self.layers:
-            log_scale, bias = layer(clean, code)
-            z = z * torch.exp(log_scale) + bias
-            log_det = log_det + log_scale.expand_as(z).sum(dim=(1, 2, 3))
-        return z, log_det
+        latent, log_derivative = self.at(clean, code).latent(noise)
+        return latent, log_derivative.sum(dim=(1, 2, 3))
 
     def inverse(self, z: Tensor, clean: Tensor, code: ConditionCode) -> Tensor:
         """latent -> noise, the inverse of `forward`."""
-        noise = z
-        for layer in reversed(self.layers):
-            log_scale, bias = layer(clean, code)
-            noise = (noise - bias) / torch.exp(log_scale)
-        return noise
-
-    def affine(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
-        """The whole inverse as one affine map per pixel: noise = scale * z + shift, each [B, C, H, W]."""
-        return fold_inverse(layer(clean, code) for layer in self.layers)
+        return self.at(clean, code).noise(z)
 
 
-def fold_inverse(layers: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def fold_inverse(layers: Iterable[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor]:
     """One affine map for the inverse of a chain of affine layers.
 
     Args:
-        layers: (log-scale, bias) of each, in the direction noise -> latent.
+        layers: (log-scale, bias) of each, in the direction noise -> latent; a bias of None is 0.
 
     Returns:
-        scale and shift with noise = scale * z + shift.
+        log-scale and shift with noise = exp(log-scale) * z + shift.
     """
-    log_total: Tensor | float = 0.0
-    shift: Tensor | float = 0.0
-    scale: Tensor | None = None
+    total: Tensor | None = None
+    shift: Tensor | None = None
     for log_scale, bias in layers:
-        log_total = log_total + log_scale
-        scale = torch.exp(-log_total)
-        shift = shift - bias * scale
-    assert scale is not None and isinstance(shift, Tensor)
-    return scale, shift
-
-
-def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I) summed over each picture: [B, C, H, W] -> [B], nats."""
-    return (-0.5 * math.log(2 * math.pi) - 0.5 * z**2).sum(dim=(1, 2, 3))
+        total = -log_scale if total is None else total - log_scale
+        if bias is not None:
+            shift = -bias * torch.exp(total) if shift is None else shift - bias * torch.exp(total)
+    assert total is not None
+    return total, total.new_zeros(()) if shift is None else shift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,8 +19,16 @@ __all__ = [
     "ResidualEncoder",
     "SignalDependent",
     "StructureAware",
+    "TailWeight",
+    "ToneCurve",
     "encode_conditions",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "split_affine",
 ]
+
+# Adam moves every parameter by about the learning rate in a step. Curves and tails have further to go than weights.
+FAR = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,22 +123,27 @@ class ConditionTable(nn.Module):
 class ConditionalLinear(nn.Module):
     """CL2: log-scale and bias per channel from a table over (ISO, camera) (equation 9, after sRGBFlow)."""
 
-    def __init__(self, rows: int, channels: int) -> None:
+    def __init__(self, rows: int, channels: int, shift: bool = True) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(rows, channels))
-        self.bias = nn.Parameter(torch.zeros(rows, channels))
+        self.bias = nn.Parameter(torch.zeros(rows, channels)) if shift else None
 
-    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
-        log_scale, bias = code.blend(self.log_scale[code.row]), code.blend(self.bias[code.row])
-        return log_scale[:, :, None, None], bias[:, :, None, None]
+    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor | None]:
+        log_scale = code.blend(self.log_scale[code.row])[:, :, None, None]
+        if self.bias is None:
+            return log_scale, None
+        return log_scale, code.blend(self.bias[code.row])[:, :, None, None]
 
 
 class SignalDependent(nn.Module):
     """SDL: log-scale and bias per pixel from the clean value and the condition (equations 10 and 11)."""
 
-    def __init__(self, encoder: nn.Module, channels: int, widths: Sequence[int], norm: bool) -> None:
+    def __init__(
+        self, encoder: nn.Module, channels: int, widths: Sequence[int], norm: bool, shift: bool = True
+    ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.shift = shift
         layers: list[nn.Module] = [nn.Conv2d(2 * channels, widths[0], 1)]
         if not norm:
             layers.append(nn.LeakyReLU(0.2))
@@ -138,28 +152,99 @@ class SignalDependent(nn.Module):
             if norm:
                 layers.append(nn.InstanceNorm2d(after, affine=True))
             layers.append(nn.LeakyReLU(0.2))
-        layers += [nn.Conv2d(widths[-1], 2 * channels, 1), nn.Tanh()]
+        layers += [nn.Conv2d(widths[-1], (1 + shift) * channels, 1), nn.Tanh()]
         self.body = nn.Sequential(*layers)
 
-    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
+    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor | None]:
         embedding = self.encoder(code)[:, :, None, None].expand(-1, -1, *clean.shape[2:])
-        log_scale, bias = self.body(torch.cat([embedding, clean], dim=1)).chunk(2, dim=1)
-        return log_scale, bias
+        return split_affine(self.body(torch.cat([embedding, clean], dim=1)), self.shift)
 
 
 class StructureAware(nn.Module):
-    """SAL: log-scale and bias per pixel from the clean neighbourhood, weighted by the condition (equations 12, 13)."""
+    """SAL: log-scale and bias per pixel from the clean neighbourhood, weighted by the condition (equations 12, 13).
 
-    def __init__(self, encoder: nn.Module, channels: int, width: int, depth: int) -> None:
+    With a stride the neighbourhood is seen in squares of pixels, which reaches as far with a fraction of the
+    arithmetic.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        channels: int,
+        width: int,
+        depth: int,
+        stride: int = 1,
+        shift: bool = True,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 1), nn.ReLU()]
+        self.stride = stride
+        self.shift = shift
+        squares = channels * stride**2
+        layers: list[nn.Module] = [nn.Conv2d(squares, width, 1), nn.ReLU()]
         for _ in range(depth):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
-        layers += [nn.Conv2d(width, 2 * channels, 1), nn.Tanh()]
+        layers += [nn.Conv2d(width, (1 + shift) * squares, 1), nn.Tanh()]
         self.body = nn.Sequential(*layers)
 
-    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor]:
+    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor | None]:
         weights = self.encoder(code)[:, :, None, None]
-        log_scale, bias = (self.body(clean) * weights).chunk(2, dim=1)
-        return log_scale, bias
+        height, width = clean.shape[2:]
+        out = pixel_shuffle(self.body(pixel_unshuffle(clean, self.stride)), self.stride)
+        return split_affine(out[:, :, :height, :width] * weights, self.shift)
+
+
+class ToneCurve(nn.Module):
+    """gamma and toe of each camera's tone curve, see `noisegen.models.nm_flowgan.transform`.
+
+    It starts as no curve at all.
+    """
+
+    def __init__(self, cameras: int) -> None:
+        super().__init__()
+        self.log_gamma = nn.Parameter(torch.zeros(cameras, 1))
+        self.log_toe = nn.Parameter(torch.full((cameras, 1), math.log(1 / 16) / FAR))
+
+    def forward(self, code: ConditionCode) -> tuple[Tensor, Tensor]:
+        """(gamma, toe), each [B, 1, 1, 1]; the toe in units of 2**bit_depth grey levels."""
+        camera = code.row % len(self.log_gamma)
+        gamma, toe = (
+            torch.exp(FAR * code.blend(table[camera]))[:, :, None, None]
+            for table in (self.log_gamma, self.log_toe)
+        )
+        return gamma, toe
+
+
+class TailWeight(nn.Module):
+    """The tails of each condition's and channel's noise, see `noisegen.models.nm_flowgan.transform`."""
+
+    def __init__(self, rows: int, channels: int) -> None:
+        super().__init__()
+        self.log_tail = nn.Parameter(torch.zeros(rows, channels))
+
+    def forward(self, code: ConditionCode) -> Tensor:
+        """Tail weight [B, C, 1, 1]; 1 is the Gaussian's, below it is heavier."""
+        return torch.exp(FAR * code.blend(self.log_tail[code.row]))[:, :, None, None]
+
+
+def split_affine(values: Tensor, shift: bool) -> tuple[Tensor, Tensor | None]:
+    """What a layer's network puts out, as log-scale and bias."""
+    if not shift:
+        return values, None
+    log_scale, bias = values.chunk(2, dim=1)
+    return log_scale, bias
+
+
+def pixel_unshuffle(picture: Tensor, stride: int) -> Tensor:
+    """Squares of stride x stride pixels as channels; sides that are no multiple of it are replicated to the next."""
+    if stride == 1:
+        return picture
+    bottom, right = -picture.shape[2] % stride, -picture.shape[3] % stride
+    if bottom or right:
+        picture = nn.functional.pad(picture, (0, right, 0, bottom), mode="replicate")
+    return nn.functional.pixel_unshuffle(picture, stride)
+
+
+def pixel_shuffle(picture: Tensor, stride: int) -> Tensor:
+    """The inverse of `pixel_unshuffle`, up to the padding."""
+    return picture if stride == 1 else nn.functional.pixel_shuffle(picture, stride)

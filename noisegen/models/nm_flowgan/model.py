@@ -1,7 +1,12 @@
-"""NM-FlowGAN: pixel-wise flow followed by a spatial-correlation generator (paper section III)."""
+"""NM-FlowGAN: a pixel-wise flow and a spatial-correlation generator (paper section III).
+
+As published the generator correlates the flow's noise. A `latent` model has them in the other order: the generator
+correlates the latents and the flow turns them into noise.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,12 +15,16 @@ from torch import Tensor, nn
 
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.config import NMFlowGANConfig
-from noisegen.models.nm_flowgan.flow import PixelFlow, standard_normal_log_prob
+from noisegen.models.nm_flowgan.correlation import CorrelationFilter
+from noisegen.models.nm_flowgan.flow import PixelFlow
 from noisegen.models.nm_flowgan.layers import ConditionCode, encode_conditions
 from noisegen.models.nm_flowgan.networks import Critic, SpatialGenerator
 from noisegen.models.protocol import Randomness
 
-__all__ = ["FlowLikelihood", "NMFlowGAN", "SampleSteps"]
+__all__ = ["PUBLISHED_UNIT", "FlowLikelihood", "NMFlowGAN", "SampleSteps"]
+
+# 8-bit grey levels that count as 1 at the published generator's input
+PUBLISHED_UNIT = 256.0
 
 
 @dataclass(frozen=True)
@@ -24,14 +33,14 @@ class SampleSteps:
 
     Attributes:
         clean_dequantized: (clean + uniform) / 2**bits; it conditions the flow.
-        pixel: pixel-wise noisy picture in the same unit, unclipped.
-        clean_base: the clean picture that is subtracted and added back around the generator, pixel values.
-        generator_in, generator_out: noise in units of `unet_unit` 8-bit grey levels.
-        noisy: pixel values in 0 .. 2**bits, not rounded.
+        pixel: pixel-wise noisy picture in the same unit, unclipped; None where the generator works on latents.
+        clean_base: the clean picture that the generator's noise is added to, pixel values.
+        generator_in, generator_out: noise in units of 256 8-bit grey levels, or latents.
+        noisy: pixel values, neither rounded nor clipped; with latents those of whole level k lie in [k, k + 1).
     """
 
     clean_dequantized: Tensor
-    pixel: Tensor
+    pixel: Tensor | None
     clean_base: Tensor
     generator_in: Tensor
     generator_out: Tensor
@@ -72,6 +81,10 @@ class NMFlowGAN(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.flow = PixelFlow(config, vocabulary)
+        rows = len(vocabulary.isos) * len(vocabulary.cameras)
+        self.correlation = (
+            CorrelationFilter(rows, config.channels, config.filter_size) if config.filter_size else None
+        )
         self.generator = SpatialGenerator(config, vocabulary) if config.generator else None
         self.critic = Critic(config, vocabulary) if critic else None
 
@@ -102,45 +115,69 @@ class NMFlowGAN(nn.Module):
             code: conditions of the batch.
             uniform_noisy, uniform_clean: independent dequantization noise in [0, 1).
         """
+        config = self.config
         clean_dequantized = self.dequantize(clean, uniform_clean)
         noise = self.dequantize(noisy, uniform_noisy) - clean_dequantized
-        latent, log_det = self.flow(noise, clean_dequantized, code)
-        values_per_picture = noisy[0].numel()
-        dequantization = -torch.log(torch.tensor(self.config.levels)).item() * values_per_picture
-        return FlowLikelihood(latent, log_det + dequantization, standard_normal_log_prob(latent))
+        transform = self.flow.at(clean_dequantized, code)
+        latent, log_derivative = transform.latent(noise)
+        log_det = log_derivative - math.log(config.levels)
+        log_prob = -0.5 * math.log(2 * math.pi) - 0.5 * latent**2
+        if config.tone:
+            # The unclipped value lies anywhere at or beyond black (or white): the probability of all of that.
+            for clipped, edge, side in (
+                (noisy <= 0, 1.0, 1),
+                (noisy >= config.levels - 1, config.levels - 1, -1),
+            ):
+                there = transform.at(clipped)
+                edge_latent, _ = there.latent(edge / config.levels - there.clean)
+                log_prob = log_prob.masked_scatter(clipped, torch.special.log_ndtr(side * edge_latent))
+                log_det = log_det.masked_fill(clipped, 0.0)
+        return FlowLikelihood(latent, log_det.sum(dim=(1, 2, 3)), log_prob.sum(dim=(1, 2, 3)))
+
+    def correlate_linearly(self, noise: Tensor, code: ConditionCode) -> Tensor:
+        """The filter, where there is one."""
+        return noise if self.correlation is None else self.correlation(noise, code)
 
     def correlate(self, noise: Tensor, clean: Tensor, code: ConditionCode) -> Tensor:
-        """The generator on noise in units of `unet_unit` (unchanged without one); `clean` in pixel values."""
+        """Filter and generator, where there are such, on latents or on noise in units of 256 8-bit grey levels.
+
+        `clean` is in pixel values.
+        """
+        noise = self.correlate_linearly(noise, code)
         if self.generator is None:
             return noise
         return self.generator(noise, clean / self.config.levels, code)
 
     def steps(self, clean: Tensor, code: ConditionCode, noise: Randomness) -> SampleSteps:
         """Samples, keeping every intermediate (differentiable; without rounding or clipping of the result)."""
+        if self.config.latent:
+            transform = self.flow.at(self.dequantize(clean, noise.uniform), code)
+            latent = self.correlate(noise.normal, clean, code)
+            noisy = (transform.clean + transform.noise(latent)) * self.config.levels
+            return SampleSteps(transform.clean, None, clean, noise.normal, latent, noisy)
         dequantized, pixel, base, generator_in = self.pixel_steps(clean, code, noise)
         generator_out = self.correlate(generator_in, clean, code)
-        noisy = generator_out * (self.config.unet_unit * self.config.grey) + base
+        noisy = generator_out * (PUBLISHED_UNIT * self.config.grey) + base
         return SampleSteps(dequantized, pixel, base, generator_in, generator_out, noisy)
 
     def pixel_steps(
         self, clean: Tensor, code: ConditionCode, noise: Randomness
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The pixel-wise half of sampling: the first four fields of `SampleSteps`."""
-        cfg = self.config
+        """The pixel-wise half of sampling as published: the first four fields of `SampleSteps`."""
+        levels = self.config.levels
         dequantized = self.dequantize(clean, noise.uniform)
         pixel = self.flow.inverse(noise.normal, dequantized, code) + dequantized
-        if cfg.quantize:
-            # floor(2**bits * dequantized), not the input, is what the published sampler subtracts and adds back;
-            # they differ where float32 rounds clean + u up.
-            base = torch.floor(cfg.levels * dequantized).clamp(0, cfg.levels - 1)
-            pixel_noise = torch.floor(cfg.levels * pixel).clamp(0, cfg.levels - 1) - base
-        else:
-            base = clean
-            pixel_noise = cfg.levels * (pixel - dequantized)
-        return dequantized, pixel, base, pixel_noise / (cfg.unet_unit * cfg.grey)
+        # floor(2**bits * dequantized), not the input, is what the published sampler subtracts and adds back;
+        # they differ where float32 rounds clean + u up.
+        base = torch.floor(levels * dequantized).clamp(0, levels - 1)
+        pixel_noise = torch.floor(levels * pixel).clamp(0, levels - 1) - base
+        return dequantized, pixel, base, pixel_noise / (PUBLISHED_UNIT * self.config.grey)
 
     @torch.inference_mode()
     def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
         """See `NoiseModel.sample`. Puts no module in eval mode: a model is loaded in it."""
         noisy = self.steps(clean, self.encode(condition), noise).noisy
-        return torch.floor(noisy + 0.5).clamp_(0, self.config.levels - 1)
+        # Dequantization put level k at [k, k + 1); the published generator's output is centred on whole levels.
+        if not self.config.latent:
+            noisy = noisy + 0.5
+        return torch.floor(noisy).clamp_(0, self.config.levels - 1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from noisegen.conditions import Vocabulary
 from noisegen.models.nm_flowgan.config import NMFlowGANConfig
-from noisegen.models.nm_flowgan.layers import ConditionCode, ConditionTable
+from noisegen.models.nm_flowgan.layers import ConditionCode, ConditionTable, pixel_shuffle, pixel_unshuffle
 
 __all__ = ["Critic", "SpatialGenerator"]
 
@@ -30,9 +30,11 @@ class SpatialGenerator(nn.Module):
         super().__init__()
         channels = config.channels
         widths = [config.unet_width * 2**level for level in range(config.unet_depth)]
-        self.align = 2 ** (config.unet_depth - 1)
+        self.stride = config.unet_stride
+        self.align = self.stride * 2 ** (config.unet_depth - 1)
         self.conditional = config.conditional
-        inputs = 2 * channels if self.conditional else channels
+        squares = channels * self.stride**2
+        inputs = 2 * squares if self.conditional else squares
         self.down = nn.ModuleList(
             _block(before, after) for before, after in zip([inputs, *widths[:-1]], widths, strict=True)
         )
@@ -40,11 +42,11 @@ class SpatialGenerator(nn.Module):
             nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in reversed(widths[:-1])
         )
         self.merge = nn.ModuleList(_block(2 * width, width) for width in reversed(widths[:-1]))
-        self.last = nn.Conv2d(widths[0], channels, 1)
+        self.last = nn.Conv2d(widths[0], squares, 1)
         if self.conditional:
             rows = len(vocabulary.isos) * len(vocabulary.cameras)
             self.widths = widths
-            self.condition = ConditionTable(rows, sum(widths), std=0.1)
+            self.condition = ConditionTable(rows, 2 * sum(widths), std=0.1)
             # The generator starts as the identity, which keeps the adversarial game near the flow's noise.
             nn.init.zeros_(self.last.weight)
             assert self.last.bias is not None
@@ -56,20 +58,21 @@ class SpatialGenerator(nn.Module):
         """Correlates the noise.
 
         Args:
-            noise: float [B, C, H, W] in units of `unet_unit`; any H and W.
+            noise: float [B, C, H, W], latents or noise in units of 256 8-bit grey levels; any H and W.
             clean: float [B, C, H, W] in [0, 1], needed by a conditional generator.
             code: the conditions, needed by a conditional generator.
         """
         height, width = noise.shape[2:]
-        x, biases = noise, None
+        x, levels = noise, None
         if self.conditional:
             assert clean is not None and code is not None
             x = torch.cat([noise, clean - 0.5], dim=1)
-            biases = self.condition(code)[:, :, None, None].split(self.widths, dim=1)
+            levels = self.modulation(code)
         bottom, right = -height % self.align, -width % self.align
         if bottom or right:
             # Replication works at every size; reflection needs the picture to be larger than the padding.
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
+        x = pixel_unshuffle(x, self.stride)
         skips = []
         for level, block in enumerate(self.down):
             if level:
@@ -77,12 +80,23 @@ class SpatialGenerator(nn.Module):
                 x = F.max_pool2d(x, 2)
             assert isinstance(block, nn.Sequential)
             x = block[0](x)
-            if biases is not None:
-                x = x + biases[level]
+            if levels is not None:
+                scale, bias = levels[level]
+                x = scale * x + bias
             x = block[1:](x)
         for up, merge in zip(self.up, self.merge, strict=True):
             x = merge(torch.cat([up(x), skips.pop()], dim=1))
-        return noise + self.last(x)[:, :, :height, :width]
+        return noise + pixel_shuffle(self.last(x), self.stride)[:, :, :height, :width]
+
+    def modulation(self, code: ConditionCode) -> list[tuple[Tensor, Tensor]]:
+        """What the conditions do to the channels of each level of a conditional generator: scale and bias."""
+        scales, biases = self.condition(code)[:, :, None, None].chunk(2, dim=1)
+        return [
+            (1 + scale, bias)
+            for scale, bias in zip(
+                scales.split(self.widths, dim=1), biases.split(self.widths, dim=1), strict=True
+            )
+        ]
 
 
 class Critic(nn.Module):

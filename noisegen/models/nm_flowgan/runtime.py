@@ -15,9 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisegen.conditions import Condition, Vocabulary
+from noisegen.models.nm_flowgan.correlation import wrap
 from noisegen.models.nm_flowgan.flow import fold_inverse
-from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
-from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.layers import (
+    ConditionalLinear,
+    SignalDependent,
+    StructureAware,
+    pixel_shuffle,
+    pixel_unshuffle,
+    split_affine,
+)
+from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
+from noisegen.models.nm_flowgan.transform import NoiseTransform
 from noisegen.models.nm_flowgan.winograd import WINOGRAD_CHANNELS, winograd_conv3x3_relu, winograd_weights
 from noisegen.models.protocol import Randomness
 
@@ -73,68 +82,86 @@ class FusedNMFlowGAN:
     @torch.inference_mode()
     def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
         """See `NoiseModel.sample`."""
-        config = self.config
         constants = self.constants_of(tuple(condition))
         clean = clean.contiguous(memory_format=torch.channels_last)
         uniform = noise.uniform.contiguous(memory_format=torch.channels_last)
         normal = noise.normal.contiguous(memory_format=torch.channels_last)
-        dequantized = torch.add(clean, uniform).div_(config.levels)
-        pixel = self.pixel_noise(normal, dequantized, constants)
-        if config.quantize:
-            base = torch.floor(dequantized * config.levels).clamp_(0, config.levels - 1)
-            pixel.add_(dequantized).mul_(config.levels).floor_().clamp_(0, config.levels - 1).sub_(base)
-            pixel.div_(config.unet_unit * config.grey)
-        else:
-            base = clean
-            pixel.mul_(256.0 / config.unet_unit)
-        noisy = self.generate(pixel, clean, constants.levels)
-        noisy.mul_(config.unet_unit * config.grey).add_(base)
-        return noisy.add_(0.5).floor_().clamp_(0, config.levels - 1)
+        dequantized = torch.add(clean, uniform).div_(self.config.levels)
+        render = self.from_latents if self.config.latent else self.as_published
+        noisy = render(normal, clean, dequantized, constants)
+        return noisy.floor_().clamp_(0, self.config.levels - 1)
 
-    def pixel_noise(self, normal: Tensor, clean: Tensor, constants: _Constants) -> Tensor:
-        """The flow's inverse in units of 2**bit_depth, as one affine map per pixel."""
+    def from_latents(
+        self, normal: Tensor, clean: Tensor, dequantized: Tensor, constants: _Constants
+    ) -> Tensor:
+        """`NMFlowGAN.steps` of a latent model, up to rounding."""
+        log_scale, shift = self.affine(dequantized, constants)
+        if constants.kernel is not None:
+            margin = constants.kernel.shape[-1] // 2
+            wrapped = wrap(normal, margin).contiguous()
+            normal = F.conv2d(wrapped.flatten(0, 1)[None], constants.kernel, groups=len(normal)).view(
+                normal.shape
+            )
+        latent = self.generate(normal, clean, constants.levels)
+        transform = NoiseTransform(dequantized, log_scale, shift, *constants.curve)
+        return transform.noise(latent).add_(dequantized).mul_(self.config.levels)
+
+    def as_published(
+        self, normal: Tensor, clean: Tensor, dequantized: Tensor, constants: _Constants
+    ) -> Tensor:
+        """`NMFlowGAN.steps` in the published order, up to rounding, half a level higher."""
+        levels, unit = self.config.levels, PUBLISHED_UNIT * self.config.grey
+        log_scale, shift = self.affine(dequantized, constants)
+        base = torch.floor(dequantized * levels).clamp_(0, levels - 1)
+        pixel = (torch.exp(log_scale) * normal).add_(shift)
+        pixel.add_(dequantized).mul_(levels).floor_().clamp_(0, levels - 1).sub_(base).div_(unit)
+        return self.generate(pixel, clean, constants.levels).mul_(unit).add_(base).add_(0.5)
+
+    def affine(self, clean: Tensor, constants: _Constants) -> tuple[Tensor, Tensor]:
+        """The flow's inverse in units of 2**bit_depth, as log-scale and shift of one affine map per pixel."""
         layers = zip(self.model.flow.layers, constants.flow, strict=True)
-        scale, shift = fold_inverse(_scale_and_bias(layer, clean, constant) for layer, constant in layers)
-        return (scale * normal).add_(shift)
+        return fold_inverse(_scale_and_bias(layer, clean, constant) for layer, constant in layers)
 
-    def generate(self, noise: Tensor, clean: Tensor, biases: list[Tensor] | None) -> Tensor:
-        """`SpatialGenerator.forward`: noise in units of `unet_unit`, clean in pixel values; float32 in and out."""
+    def generate(self, noise: Tensor, clean: Tensor, levels: list[tuple[Tensor, Tensor]] | None) -> Tensor:
+        """`SpatialGenerator.forward`, clean in pixel values; float32 in and out."""
         generator = self.model.generator
         if generator is None:
             return noise
         height, width = noise.shape[2:]
         x = noise
-        if biases is not None:
+        if levels is not None:
             x = torch.cat([noise, (clean / self.config.levels).sub_(0.5)], dim=1)
         bottom, right = -height % generator.align, -width % generator.align
         if bottom or right:
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
-        x = x.to(self.dtype)
+        x = pixel_unshuffle(x.to(self.dtype), generator.stride)
         skips = []
         for level, block in enumerate(generator.down):
             if level:
                 skips.append(x)
                 x = F.max_pool2d(x, 2)
-            x = self.block(block, x, None if biases is None else biases[level])
+            x = self.block(block, x, None if levels is None else levels[level])
         for up, merge in zip(generator.up, generator.merge, strict=True):
             x = self.block(merge, torch.cat([up(x), skips.pop()], dim=1), None)
-        correction = _pointwise(generator.last, x)[:, :, :height, :width]
-        return correction.float().add_(noise)
+        correction = pixel_shuffle(_pointwise(generator.last, x), generator.stride)
+        return correction[:, :, :height, :width].float() + noise
 
-    def block(self, block: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
-        """Two 3x3 convolutions with ReLU; `bias` [B, out, 1, 1] is added after the first."""
+    def block(self, block: nn.Module, x: Tensor, modulation: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Two 3x3 convolutions with ReLU, the first one's output scaled and shifted by `modulation` [B, out, 1, 1]."""
         assert isinstance(block, nn.Sequential)
-        return self.convolve(block[2], self.convolve(block[0], x, bias), None)
+        return self.convolve(block[2], self.convolve(block[0], x, modulation), None)
 
-    def convolve(self, layer: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
-        """A 3x3 convolution, an additional bias, ReLU."""
+    def convolve(self, layer: nn.Module, x: Tensor, modulation: tuple[Tensor, Tensor] | None) -> Tensor:
+        """A 3x3 convolution, scale and bias, ReLU."""
         weights = self.wide.get(layer)
-        if weights is None or x.shape[2] % 4 or x.shape[3] % 4:
+        if weights is None or modulation is not None or x.shape[2] % 4 or x.shape[3] % 4:
             out: Tensor = layer(x)
-            return F.relu_(out if bias is None else out.add_(bias.to(out.dtype)))
+            if modulation is not None:
+                scale, bias = modulation
+                out = torch.addcmul(bias.to(out.dtype), out, scale.to(out.dtype))
+            return F.relu_(out)
         assert isinstance(layer.bias, Tensor)
-        total = layer.bias.expand(len(x), -1) if bias is None else layer.bias + bias.flatten(1)
-        return winograd_conv3x3_relu(x, weights, total)
+        return winograd_conv3x3_relu(x, weights, layer.bias.expand(len(x), -1))
 
     def constants_of(self, conditions: tuple[Condition, ...]) -> _Constants:
         found = self.constants.get(conditions)
@@ -151,7 +178,7 @@ class _Constants:
     def __init__(self, model: NMFlowGAN, conditions: tuple[Condition, ...]) -> None:
         code = model.encode(conditions)
         nothing = torch.empty(0)
-        self.flow: list[tuple[Tensor, Tensor]] = []
+        self.flow: list[tuple[Tensor, Tensor | None]] = []
         for layer in model.flow.layers:
             if isinstance(layer, ConditionalLinear):
                 self.flow.append(layer(nothing, code))
@@ -166,26 +193,29 @@ class _Constants:
             else:
                 assert isinstance(layer, StructureAware)
                 self.flow.append((layer.encoder(code)[:, :, None, None], nothing))
-        generator = model.generator
-        self.levels: list[Tensor] | None = None
+        flow, generator = model.flow, model.generator
+        gamma, toe = (None, None) if flow.tone is None else flow.tone(code)
+        self.curve = gamma, toe, None if flow.tails is None else flow.tails(code)
+        self.kernel = None if model.correlation is None else model.correlation.kernels(code).flatten(0, 1)
+        self.levels: list[tuple[Tensor, Tensor]] | None = None
         if generator is not None and generator.conditional:
-            biases = generator.condition(code).split(generator.widths, dim=1)
-            self.levels = [bias[:, :, None, None] for bias in biases]
+            self.levels = generator.modulation(code)
 
 
 def _scale_and_bias(
-    layer: nn.Module, clean: Tensor, constant: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
+    layer: nn.Module, clean: Tensor, constant: tuple[Tensor, Tensor | None]
+) -> tuple[Tensor, Tensor | None]:
     if isinstance(layer, ConditionalLinear):
         return constant
     if isinstance(layer, SignalDependent):
         bias, weight = constant
+        assert weight is not None
         x = F.linear(clean.permute(0, 2, 3, 1), weight).add_(bias).permute(0, 3, 1, 2)
-        log_scale, shift = _run(list(layer.body)[1:], x).chunk(2, dim=1)
-        return log_scale, shift
+        return split_affine(_run(list(layer.body)[1:], x), layer.shift)
     assert isinstance(layer, StructureAware)
-    log_scale, shift = _run(list(layer.body), clean).mul_(constant[0]).chunk(2, dim=1)
-    return log_scale, shift
+    height, width = clean.shape[2:]
+    out = pixel_shuffle(_run(list(layer.body), pixel_unshuffle(clean, layer.stride)), layer.stride)
+    return split_affine(out[:, :, :height, :width].mul_(constant[0]), layer.shift)
 
 
 def _run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
