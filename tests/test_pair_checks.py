@@ -81,6 +81,22 @@ def test_a_tone_curve_and_a_gain_are_no_shift() -> None:
     assert found.length < 0.05
 
 
+def test_dark_seams_along_edges_are_no_shift_although_they_look_like_one() -> None:
+    clean = np.full((256, 256, 3), 30.0)
+    clean[90:, 60:] = 110.0
+    clean = cv2.GaussianBlur(clean, (0, 0), 1.0)
+    seam = np.abs(clean - cv2.GaussianBlur(clean, (0, 0), 2.0))
+    noisy = noisy_of(clean - 1.5 * seam, 6)
+    shift = measure_shift(noisy, eight_bit(clean))
+    assert shift.length > 0.5
+    assert shift.agreement < 0.7
+    assert reasons(noisy, eight_bit(clean)) == []
+    moved = cv2.warpAffine(
+        clean, np.array([[1, 0, 0.8], [0, 1, 0.8]]), (256, 256), borderMode=cv2.BORDER_REFLECT
+    )
+    assert reasons(noisy_of(moved, 6), eight_bit(clean)) == ["misaligned"]
+
+
 def test_a_gradient_of_brightness_is_drift_of_its_size() -> None:
     clean = texture(5)
     ramp = np.linspace(-4, 4, 256)[:, None, None]

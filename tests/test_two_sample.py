@@ -59,30 +59,30 @@ def triples(
 
 
 def test_identical_distributions_score_a_half() -> None:
-    score = two_sample_test(triples(), bit_depth=8, patches=1000, epochs=2)
+    score = two_sample_test(triples(), bit_depth=8, patches=600, epochs=2)
     assert abs(score.accuracy - 0.5) < 4 * score.standard_error
     assert 0.002 < score.standard_error < 0.05
     assert set(score.by_condition) == {("made", condition) for condition in CONDITIONS}
     assert score.accuracy == pytest.approx(np.mean(list(score.by_condition.values())))
-    assert score.patches == 1000
+    assert score.patches == 600
 
 
 def test_real_against_real_scores_a_half_whatever_the_model() -> None:
-    score = two_sample_floor(triples(blur=True), bit_depth=8, patches=1000, epochs=2)
+    score = two_sample_floor(triples(blur=True), bit_depth=8, patches=600, epochs=2)
     assert abs(score.accuracy - 0.5) < 4 * score.standard_error
 
 
 def test_white_and_blurred_noise_of_one_histogram_are_told_apart() -> None:
-    score = two_sample_test(triples(blur=True), bit_depth=8, patches=1200, epochs=2)
+    score = two_sample_test(triples(blur=True), bit_depth=8, patches=800, epochs=2)
     assert score.accuracy > 0.9
 
 
 def test_a_wrong_deviation_is_seen_and_a_brightness_drift_is_not() -> None:
-    assert two_sample_test(triples(factor=1.3), bit_depth=8, patches=1000, epochs=2).accuracy > 0.9
+    assert two_sample_test(triples(factor=1.3), bit_depth=8, patches=600, epochs=2).accuracy > 0.9
     drifted = [
         PictureTriple(t.real + np.uint8(2), t.synthetic, t.clean, t.condition, t.dataset) for t in triples()
     ]
-    score = two_sample_test(drifted, bit_depth=8, patches=1000, epochs=2)
+    score = two_sample_test(drifted, bit_depth=8, patches=600, epochs=2)
     assert abs(score.accuracy - 0.5) < 4 * score.standard_error
 
 
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_score_and_leaves_the_global_generator_alon
 
 
 def test_telltales_are_right_and_sure_and_in_8_bit_levels() -> None:
-    score = two_sample_test(triples(blur=True, deep=True), bit_depth=12, patches=1200, epochs=2)
+    score = two_sample_test(triples(blur=True, deep=True), bit_depth=12, patches=800, epochs=2)
     assert {(t.synthetic, t.condition) for t in score.telltales} == set(
         itertools.product((False, True), CONDITIONS)
     )

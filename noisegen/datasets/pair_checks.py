@@ -26,6 +26,7 @@ __all__ = [
 
 # A shift is told from a smaller one by this many standard errors.
 CERTAINTY = 3.0
+AGREEMENT = 0.75  # a shift has 1; dark seams along the edges of two phone blocks had 0.2 and 0.67
 DRIFT_CELLS = 8
 SMALLEST_CELL = 32
 # A tone curve x ** (1 / g) moves the mean of noise by (1 - g) / 2 * variance / clean, -0.6 of it for g = 2.2;
@@ -128,9 +129,10 @@ def check_pair(
 ) -> tuple[PairMeasures, tuple[PairProblem, ...]]:
     """Measures a pair and holds it against the limits.
 
-    A pair is misaligned where its shift exceeds the limit by more than three standard errors, and drifting
-    where the drift is above its limit and above its own sampling error; so a flat or very noisy picture that
-    does not tell is not held to be bad.
+    A pair is misaligned where its shift exceeds the limit by more than three standard errors and the
+    difference along the edges is the one that a shift makes. It is drifting where the drift is above its
+    limit and above its own sampling error. So a flat or very noisy picture that does not tell is not held to
+    be bad.
 
     Args:
         noisy, clean: [H, W, C] uint8 or uint16 of one size.
@@ -144,7 +146,7 @@ def check_pair(
     drift, error = measure_drift(noisy_levels, clean_levels)
     saturated = measure_saturation(clean, bit_depth)
     problems = []
-    if shift.length - CERTAINTY * shift.error > limits.shift:
+    if shift.length - CERTAINTY * shift.error > limits.shift and shift.agreement > AGREEMENT:
         problems.append(
             PairProblem(
                 "misaligned",

@@ -31,11 +31,14 @@ class Shift:
     Attributes:
         y, x: noisy(row, column) shows what clean(row - y, column - x) shows.
         error: standard error, the larger of the two directions'.
+        agreement: how much of the difference that such a move makes along the edges is there: 1 for a true
+            shift. Far less where edges differ in another way, by a tone curve for one, and all point one way.
     """
 
     y: float
     x: float
     error: float
+    agreement: float
 
     @property
     def length(self) -> float:
@@ -61,7 +64,7 @@ def measure_shift(noisy: np.ndarray, clean: np.ndarray) -> Shift:
     """
     grey_noisy, grey_clean = (_grey(image) for image in (noisy, clean))
     if min(grey_clean.shape) < SMALLEST_SIDE:
-        return Shift(UNKNOWN, UNKNOWN, UNKNOWN)
+        return Shift(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
     start, shift, error = np.zeros(2), np.zeros(2), UNKNOWN
     for scale in SCALES:
         if min(grey_clean.shape) // scale < SMALLEST_SIDE:
@@ -73,8 +76,8 @@ def measure_shift(noisy: np.ndarray, clean: np.ndarray) -> Shift:
         if np.hypot(*(shift - start)) > CERTAINTY * error:
             start = shift
     if not error < LARGEST_ERROR:
-        return Shift(UNKNOWN, UNKNOWN, UNKNOWN)
-    return Shift(float(shift[0]), float(shift[1]), error)
+        return Shift(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+    return Shift(float(shift[0]), float(shift[1]), error, _agreement(grey_noisy, grey_clean, shift))
 
 
 def _grey(image: np.ndarray) -> Floats:
@@ -107,11 +110,7 @@ def _refined(noisy: Floats, clean: Floats, shift: np.ndarray) -> tuple[np.ndarra
 def _step(noisy: Floats, clean: Floats, shift: np.ndarray) -> tuple[np.ndarray, float]:
     """What is still missing in `shift` (y, x), and its standard error; nan where nothing can be compared."""
     on_grid = np.round(shift * WARP_GRID) / WARP_GRID
-    matrix = np.array([[1, 0, on_grid[1]], [0, 1, on_grid[0]]])
-    moved = cv2.warpAffine(
-        clean, matrix, clean.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
-    )
-    model = _band(np.asarray(moved, np.float32))
+    model = _band(_moved(clean, on_grid))
     columns = (-_slope(model, axis=0), -_slope(model, axis=1), model)
     margin = int(np.ceil(np.abs(on_grid).max())) + 4
     margin = min(margin, min(clean.shape) // 4)
@@ -129,6 +128,31 @@ def _step(noisy: Floats, clean: Floats, shift: np.ndarray) -> tuple[np.ndarray, 
     error = float(np.sqrt(covariance.diagonal()[:2].max()))
     # the equations are linear only within about the smoothing's width
     return np.clip(solution[:2], -2, 2) + on_grid - shift, error
+
+
+def _agreement(noisy: Floats, clean: Floats, shift: np.ndarray) -> float:
+    """See `Shift.agreement`; edges weigh by their squared gradient, before and after the move."""
+    moved = _moved(clean, shift)
+    margin = min(int(np.ceil(np.abs(shift).max())) + 4, min(clean.shape) // 4)
+    inside = slice(margin, -margin), slice(margin, -margin)
+    weight = np.zeros_like(clean)
+    for image in (clean, moved):
+        smooth = np.asarray(cv2.GaussianBlur(image, (0, 0), SMOOTHING), np.float32)
+        weight += _slope(smooth, 0) ** 2 + _slope(smooth, 1) ** 2
+    found, expected = (
+        (image - cv2.GaussianBlur(image, (0, 0), BACKGROUND))[inside]
+        for image in (noisy - clean, moved - clean)
+    )
+    weighted = expected * weight[inside]
+    power = float(np.vdot(weighted, expected))
+    return float(np.vdot(weighted, found)) / power if power > 0 else 0.0
+
+
+def _moved(image: Floats, shift: np.ndarray) -> Floats:
+    matrix = np.array([[1, 0, shift[1]], [0, 1, shift[0]]])
+    size = image.shape[::-1]
+    moved = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(moved, np.float32)
 
 
 def _slope(image: Floats, axis: int) -> Floats:
