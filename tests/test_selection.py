@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,17 @@ def test_a_camera_s_model_knows_that_camera_alone(table: Path, monkeypatch: pyte
     checkpoint = read_checkpoint(output)
     assert checkpoint.vocabulary is not None and checkpoint.vocabulary.cameras == ("B",)
     assert checkpoint.card["selection"]["conditions"][0][:2] == ["B", 800]
+
+
+def test_a_camera_s_model_can_be_scored_on_that_camera_alone(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch)
+    output = table.parent / "b.safetensors"
+    train_noise_model(table, output, recipe(steps=1), cameras=["B"], quiet=True)
+    command = ["eval-noise", str(output), str(table), "--against", "", "--json", "--device", "cpu"]
+    every, one = (CliRunner().invoke(main, [*command, *extra]) for extra in ([], ["--camera", "B"]))
+    assert (every.exit_code, one.exit_code) == (3, 0), every.output + one.output
+    rows = json.loads(one.stdout)["scores"]["b"]
+    assert [row["condition"] for row in rows] == [{"camera": "B", "iso": 800}]
+    assert CliRunner().invoke(main, [*command, "--camera", "D"]).exit_code == 2
