@@ -99,8 +99,9 @@ def fit_poisson_gaussian(pairs: Sequence[Pair]) -> PoissonGaussian:
     over, and the variance is scaled up by what a normal distribution loses by that; so misaligned edges and heavy
     tails count little, and a shift in brightness of one picture not at all. Bins of which more than 2.5 % of the
     noisy values are at black or white, and no outliers, are left out, because clipping cuts their variance short
-    (where fewer than two bins remain, all are used). A bin weighs by the precision of its variance, pixels / variance^2, not by its pixels alone, so dark
-    tones with little noise are fitted as well as bright ones. And the line must rise.
+    (where fewer than two bins remain, all are used). A bin weighs by the precision of its variance, pixels /
+    variance^2, not by its pixels alone, so dark tones with little noise are fitted as well as bright ones. And the
+    line must rise.
 
     Args:
         pairs: read one at a time; all of one number of channels and bit depth.
