@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,9 @@ def read_pipeline(path: Path, settings: Mapping[str, str], commands: Collection[
 
     The file has the keys ``steps`` (required), ``description`` and ``variables``. A step is a command line without or
     with the leading ``noisegen``, as one text that is split as a shell would, or as a list. ``${NAME}`` stands for a
-    variable anywhere in an argument; its value is one argument however many spaces it holds.
+    variable anywhere in an argument; its value is one argument however many spaces it holds. A step
+    ``{for: NAME, in: VALUES, steps: [...]}`` stands for its steps once for each of the words of VALUES (a text, which
+    may hold variables), in which ``${NAME}`` is that word.
 
     Args:
         path: of the YAML file.
@@ -76,7 +78,7 @@ def read_pipeline(path: Path, settings: Mapping[str, str], commands: Collection[
     steps = content.get("steps")
     if not isinstance(steps, list) or not steps:
         raise UsageError(f"{path}: 'steps' must be a list of at least one command")
-    parsed = tuple(_step(f"{path}, step {n}", step, variables, commands) for n, step in enumerate(steps, 1))
+    parsed = tuple(_steps(f"{path}, step ", steps, variables, commands))
     return Pipeline(path, str(content.get("description") or ""), parsed)
 
 
@@ -158,7 +160,29 @@ def _variables(path: Path, given: Any, settings: Mapping[str, str]) -> dict[str,
     return values
 
 
-def _step(where: str, step: Any, variables: Mapping[str, str], commands: Collection[str]) -> tuple[str, ...]:
+def _steps(
+    where: str, steps: Sequence[Any], variables: Mapping[str, str], commands: Collection[str]
+) -> Iterator[tuple[str, ...]]:
+    """The steps in order, those under `for` as often as it says."""
+    for number, step in enumerate(steps, 1):
+        here = f"{where}{number}"
+        if not (isinstance(step, dict) and "for" in step):
+            yield _step(here, step, variables, commands)
+            continue
+        name, values, inner = (step.get(key) for key in ("for", "in", "steps"))
+        if set(step) != {"for", "in", "steps"} or not isinstance(inner, list):
+            raise UsageError(f"{here}: 'for' goes with 'in' and a list 'steps', and nothing else")
+        if not isinstance(values, str):
+            raise UsageError(f"{here}: 'in' must be a text of words, not {values!r}; quote it")
+        if name in variables:
+            raise UsageError(f"{here}: 'for: {name}' hides the variable of this name; choose another")
+        for value in _filled(here, values, variables).split():
+            yield from _steps(f"{here}.", inner, {**variables, str(name): value}, commands)
+
+
+def _filled(where: str, text: str, variables: Mapping[str, str]) -> str:
+    """A text with its variables' values."""
+
     def value_of(match: re.Match[str]) -> str:
         if match[1] not in variables:
             known = ", ".join(variables) or "none"
@@ -167,6 +191,10 @@ def _step(where: str, step: Any, variables: Mapping[str, str], commands: Collect
             )
         return variables[match[1]]
 
+    return _VARIABLE.sub(value_of, text)
+
+
+def _step(where: str, step: Any, variables: Mapping[str, str], commands: Collection[str]) -> tuple[str, ...]:
     if isinstance(step, str):
         try:
             words = shlex.split(step)
@@ -178,7 +206,7 @@ def _step(where: str, step: Any, variables: Mapping[str, str], commands: Collect
         words = [str(word) for word in step]
     else:
         raise UsageError(f"{where}: a step is one command line or a list of its words, not {step!r}")
-    arguments = [_VARIABLE.sub(value_of, word) for word in words]
+    arguments = [_filled(where, word, variables) for word in words]
     if arguments[:1] == ["noisegen"]:
         arguments = arguments[1:]
     if not arguments or arguments[0] not in commands:

@@ -13,8 +13,8 @@ import torch
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.datasets.pairs import Pair
 from noisegen.errors import InputError, UsageError
-from noisegen.fitting.classical import fit_awgn, fit_heteroscedastic
-from noisegen.models.classical import Awgn, Heteroscedastic
+from noisegen.fitting.classical import fit_awgn, fit_baselines, fit_heteroscedastic, fit_poisson_gaussian
+from noisegen.models.classical import Awgn, Heteroscedastic, PoissonGaussian
 from noisegen.models.protocol import NoiseModel, Randomness
 
 S6 = Condition("S6", 800)
@@ -85,6 +85,62 @@ def test_a_falling_variance_never_becomes_negative(tmp_path: Path) -> None:
     assert noise_std(model, S6, 255) == 0
 
 
+def test_poisson_gaussian_recovers_gain_and_offset(tmp_path: Path) -> None:
+    model = fit_poisson_gaussian([simulate(tmp_path, S6, 0.5, 10, name=name) for name in ("a", "bb", "ccc")])
+    assert model.gain[S6] == pytest.approx([0.5] * 3, rel=0.05)
+    assert model.offset[S6] == pytest.approx([10] * 3, abs=3)
+
+
+def clipped_pair(folder: Path, gain: float, offset: float) -> Pair:
+    """Noise over the whole range of tones, cut off at black and white."""
+    rng = np.random.default_rng(0)
+    clean = np.linspace(0, 255, 400 * 400 * 3).reshape(400, 400, 3).astype(np.uint8)
+    noise = rng.standard_normal(clean.shape) * np.sqrt(gain * clean + offset)
+    noisy = np.clip(np.round(clean + noise), 0, 255).astype(np.uint8)
+    return Pair(save(folder / "n.png", noisy), save(folder / "c.png", clean), S6, None, "clipped")
+
+
+def test_poisson_gaussian_sees_through_clipping_where_least_squares_does_not(tmp_path: Path) -> None:
+    pair = clipped_pair(tmp_path, 3.0, 100)
+    robust, plain = fit_poisson_gaussian([pair]), fit_heteroscedastic([pair])
+    assert robust.gain[S6] == pytest.approx([3.0] * 3, rel=0.08)
+    assert robust.offset[S6] == pytest.approx([100] * 3, abs=20)
+    assert max(plain.bright[S6]) < 0.85 * (3.0 * 255 + 100)
+    assert noise_std(robust, S6, 0) < 0.7 * math.sqrt(100)  # what clipping leaves of it
+
+
+def test_poisson_gaussian_takes_neither_outliers_nor_a_brightness_shift_for_noise(tmp_path: Path) -> None:
+    pair = simulate(tmp_path, S6, 0, 64)
+    noisy = cv2.imread(str(pair.noisy_path))
+    noisy[::20] = 255  # one row in twenty is an edge that moved
+    noisy_path = save(tmp_path / "edges.png", noisy)
+    edges = Pair(noisy_path, pair.clean_path, S6, None, "edges")
+    shifted = simulate(tmp_path, S6, 0, 64, name="shifted", shift=6)
+    for bad in ([edges], [pair, shifted]):
+        assert noise_std(fit_poisson_gaussian(bad), S6, 128) == pytest.approx(8, rel=0.04)
+    assert noise_std(fit_heteroscedastic([edges]), S6, 128) > 16
+
+
+def test_poisson_gaussian_of_a_falling_variance_is_constant_and_of_black_pictures_still_fits(
+    tmp_path: Path,
+) -> None:
+    model = fit_poisson_gaussian([simulate(tmp_path, S6, -0.5, 0.5 * 179)])
+    assert model.gain[S6] == (0.0, 0.0, 0.0)
+    assert min(model.offset[S6]) > 0
+    black = np.zeros((64, 64, 3), np.uint8)
+    noisy = np.abs(np.random.default_rng(0).normal(0, 3, black.shape)).astype(np.uint8)
+    pair = Pair(save(tmp_path / "n.png", noisy), save(tmp_path / "c.png", black), S6, None, "black")
+    assert noise_std(fit_poisson_gaussian([pair]), S6, 100) > 0
+
+
+def test_all_baselines_together_equal_each_fitted_alone(tmp_path: Path) -> None:
+    pairs = [simulate(tmp_path, S6, 0.5, 10), simulate(tmp_path, GP, 0, 25)]
+    together = fit_baselines(["poisson-gaussian", "awgn", "heteroscedastic"], pairs)
+    alone = [fit_poisson_gaussian(pairs), fit_awgn(pairs), fit_heteroscedastic(pairs)]
+    assert list(together.values()) == alone
+    assert isinstance(together["poisson-gaussian"], PoissonGaussian)
+
+
 def test_heteroscedastic_on_flat_pictures_still_has_their_variance(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clean = np.full((64, 64, 3), 100, np.uint8)
@@ -95,7 +151,7 @@ def test_heteroscedastic_on_flat_pictures_still_has_their_variance(tmp_path: Pat
 
 def test_sixteen_bit_grey_pairs_fit_and_sample_in_their_own_levels(tmp_path: Path) -> None:
     pairs = [simulate(tmp_path, S6, 4.0, 90000, top=65535, channels=1)]
-    for fitted in (fit_awgn(pairs), fit_heteroscedastic(pairs)):
+    for fitted in (fit_awgn(pairs), fit_heteroscedastic(pairs), fit_poisson_gaussian(pairs)):
         assert (fitted.channels, fitted.bit_depth) == (1, 16)
         assert noise_std(fitted, S6, 0.5 * 65535) == pytest.approx(math.sqrt(2 * 65535 + 90000), rel=0.03)
 

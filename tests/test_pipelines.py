@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -67,6 +68,29 @@ def test_a_variable_is_one_argument_and_can_be_set(tmp_path: Path) -> None:
     )
 
 
+def test_steps_are_repeated_for_each_word_of_a_list(tmp_path: Path) -> None:
+    text = """
+variables: {SETS: one two}
+steps:
+  - for: SET
+    in: ${SETS} three
+    steps:
+      - status runs/${SET}
+      - {for: N, in: 1 2, steps: ["verify runs/${SET}/${N}"]}
+  - status runs
+"""
+    steps = read(tmp_path, text, SETS="a").steps
+    assert steps == (
+        ("status", "runs/a"),
+        ("verify", "runs/a/1"),
+        ("verify", "runs/a/2"),
+        ("status", "runs/three"),
+        ("verify", "runs/three/1"),
+        ("verify", "runs/three/2"),
+        ("status", "runs"),
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -80,6 +104,12 @@ def test_a_variable_is_one_argument_and_can_be_set(tmp_path: Path) -> None:
         ("steps: [status x, 'status ${WHERE}']", r"step 2: variable \$\{WHERE\} is not defined"),
         ("steps: [rm -rf x]", "'rm' is not a command; known: make-manifest"),
         ("steps: ['']", "an empty step"),
+        ("steps: [{for: A, in: x, steps: [status y], also: z}]", "step 1: 'for' goes with 'in' and a list"),
+        ("steps: [{for: A, in: x, steps: status y}]", "step 1: 'for' goes with 'in' and a list"),
+        ("steps: [{for: A, in: [x], steps: [status y]}]", "step 1: 'in' must be a text of words"),
+        ("steps: [{for: A, in: '${B}', steps: [status y]}]", r"step 1: variable \$\{B\} is not defined"),
+        ("steps: [{for: A, in: x, steps: ['status ${B}']}]", r"step 1\.1: variable \$\{B\} is not defined"),
+        ("variables: {A: 1}\nsteps: [{for: A, in: x, steps: [status y]}]", "hides the variable"),
         ('steps: ["status \'x"]', "close the quotes"),
         ("steps: [status x\n", "not valid YAML"),
         ("steps: [status x]\nvariables: [A]", "must map names"),
@@ -185,5 +215,12 @@ def test_a_step_killed_by_a_signal_gives_128_and_its_number(
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.yaml")), ids=lambda path: path.name)
-def test_the_pipelines_that_come_with_the_project_can_be_read(path: Path) -> None:
-    assert read_pipeline(path, {}, COMMANDS).steps
+def test_the_pipelines_that_come_with_the_project_are_commands_that_can_be_given(path: Path) -> None:
+    steps = read_pipeline(path, {}, COMMANDS).steps
+    assert steps
+    context = click.Context(main)
+    for name, *arguments in steps:
+        assert isinstance(main, click.Group)
+        command = main.get_command(context, name)
+        assert command is not None
+        command.make_context(name, list(arguments))

@@ -33,14 +33,15 @@ def write_pair(
         (folder / f"{name}_{suffix}.png").write_bytes(encode_png(values.astype(np.uint8)))
 
 
-def write_table(folder: Path, rows: dict[str, tuple[str, int]]) -> Path:
-    """pairs.csv of the pairs with these names, each with its camera and ISO."""
+def write_table(folder: Path, rows: dict[str, tuple[str, int]] | dict[str, tuple[str, int, str]]) -> Path:
+    """pairs.csv of the pairs with these names, each with its camera and ISO, and its split where there is one."""
+    columns = ["noisy_path", "clean_path", "camera", "iso", "split"]
     table = folder / "pairs.csv"
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["noisy_path", "clean_path", "camera", "iso"])
-        for name, (camera, iso) in rows.items():
-            writer.writerow([f"{name}_noisy.png", f"{name}_clean.png", camera, iso])
+        writer.writerow(columns[: 2 + len(next(iter(rows.values())))])
+        for name, row in rows.items():
+            writer.writerow([f"{name}_noisy.png", f"{name}_clean.png", *row])
     return table
 
 
@@ -51,8 +52,21 @@ def two_cameras(folder: Path) -> Path:
     return write_table(folder, {"one": ("A", 100), "two": ("B", 1600)})
 
 
-def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives the presets few channels, and makes training save every second step and log every one."""
+def two_cameras_marked(folder: Path) -> Path:
+    """As `two_cameras`, with a pair of each camera to train on and one to validate on."""
+    rows = {}
+    for name, camera, iso, std in (("one", "A", 100, 6), ("two", "B", 1600, 15)):
+        for split in ("train", "val"):
+            write_pair(folder, f"{name}_{split}", std)
+            rows[f"{name}_{split}"] = (camera, iso, split)
+    return write_table(folder, rows)
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch, *, curves: bool = False) -> None:
+    """Gives the presets few channels, and makes training save every second step and log every one.
+
+    Curves are drawn only where they are wanted.
+    """
     for name, preset in list(PRESETS.items()):
         widths = {"unet_width": 4, "critic_width": 2, "structure_width": 4, "structure_depth": 1}
         small = replace(preset, unet_depth=min(3, preset.unet_depth), **widths)  # type: ignore[arg-type]
@@ -60,6 +74,8 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
     monkeypatch.setattr(trainer, "LOG_EVERY", 1)
     monkeypatch.setattr(draws, "INIT_BATCHES", 2)
+    if not curves:
+        monkeypatch.setattr(trainer, "write_curves", lambda *_, **__: None)
 
 
 def recipe(preset: str = "compact", **changes: object) -> TrainConfig:

@@ -20,6 +20,13 @@ CHECKPOINT_SUFFIX = ".safetensors"
 @click.argument("pairs", type=click.Path(path_type=Path))
 @click.option("--split", default="val", show_default=True, help="Rows to score; '' for all.")
 @click.option(
+    "--camera",
+    "cameras",
+    multiple=True,
+    metavar="NAME",
+    help="Score this camera's pairs only; may be repeated.",
+)
+@click.option(
     "--fit-split", default="train", show_default=True, help="Rows to fit the baselines on; '' for all."
 )
 @click.option(
@@ -64,6 +71,7 @@ def command(
     model: str,
     pairs: Path,
     split: str,
+    cameras: tuple[str, ...],
     fit_split: str,
     against: str,
     seed: int,
@@ -86,7 +94,7 @@ def command(
     noisegen eval-noise default pairs.csv --against awgn,poisson-gaussian,heteroscedastic -o report
     noisegen eval-noise a.safetensors pairs.csv --against b.safetensors,default --split '' --json
     """
-    from noisegen.datasets.pairs import read_pairs
+    from noisegen.datasets.pairs import keep_cameras, read_pairs
     from noisegen.devices import resolve_device
     from noisegen.errors import UsageError
     from noisegen.evaluation.noise_eval import evaluate_methods
@@ -102,7 +110,7 @@ def command(
     if output is not None:
         prepare_folder(output)
     sources = list(dict.fromkeys([model, *(name.strip() for name in against.split(",") if name.strip())]))
-    scored = read_pairs(pairs, split=split or None)
+    scored = keep_cameras(read_pairs(pairs, split=split or None), cameras, pairs)
     methods, hashes = _load(sources, pairs, fit_split, device)
 
     kept = KeptPictures(len(scored), methods[next(iter(methods))].bit_depth)
@@ -139,6 +147,7 @@ def command(
         "methods": hashes,
         "pairs": str(pairs),
         "split": split,
+        "cameras": list(cameras),
         "fit_split": fit_split,
         "seed": seed,
         "crop": crop,

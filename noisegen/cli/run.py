@@ -40,6 +40,7 @@ def command(context: click.Context, pipeline: Path, settings: tuple[str, ...], d
     steps:
       - make-manifest photos -o runs/photos.parquet
       - build-dataset runs/photos.parquet -o runs/dataset --root photos --seed ${SEED}
+      - {for: SET, in: photos dataset, steps: ["status runs/${SET}"]}
     """
     import shlex
 

@@ -30,6 +30,11 @@ __all__ = ["command"]
     help="Train and validate on this camera's pairs only; may be repeated.",
 )
 @click.option(
+    "--exclude-bad",
+    is_flag=True,
+    help="Leave out pairs that are misaligned, drifting in brightness, saturated or unreadable (see check-pairs).",
+)
+@click.option(
     "--strategy",
     type=click.Choice(["simultaneous", "joint", "two-stage"]),
     help="simultaneous: each network by its own loss, at once; joint: the generator's losses also move the flow; "
@@ -76,6 +81,7 @@ def command(
     recipe: str,
     split: str | None,
     cameras: tuple[str, ...],
+    exclude_bad: bool,
     strategy: str | None,
     without: str,
     validate_split: str | None,
@@ -132,6 +138,7 @@ def command(
         split=split,
         validate_split=validate_split,
         cameras=cameras,
+        exclude_bad=exclude_bad,
         bit_depth=bit_depth,
         licence=licence,
         device=device,

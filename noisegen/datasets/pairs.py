@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,17 @@ from noisegen.conditions import Condition
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo, probe, read_image
 
-__all__ = ["Pair", "keep_cameras", "load_pair", "read_pairs", "splits_of"]
+__all__ = [
+    "Pair",
+    "PairRow",
+    "RowProblem",
+    "keep_cameras",
+    "load_pair",
+    "read_pairs",
+    "read_rows",
+    "splits_of",
+    "write_rows",
+]
 
 REQUIRED = ("noisy_path", "clean_path", "camera", "iso")
 OPTIONAL = ("split", "scene", "dataset", "name", "width", "height")
@@ -42,6 +53,33 @@ class Pair:
     dataset: str | None = None
 
 
+@dataclass(frozen=True)
+class RowProblem:
+    """Why a row is no pair: reason ``bad_row``, ``unreadable``, ``size_mismatch`` or ``format_mismatch``."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """A row of a table of pairs, good or bad.
+
+    Attributes:
+        number: counted from 1 after the header.
+        fields: the row's text by column.
+        name: see `read_pairs`.
+        pair: None where there are problems.
+        problems: empty for a good row.
+    """
+
+    number: int
+    fields: Mapping[str, str]
+    name: str
+    pair: Pair | None
+    problems: tuple[RowProblem, ...]
+
+
 def read_pairs(table: Path, *, split: str | None = None) -> list[Pair]:
     """Reads a CSV or Parquet table of pairs and checks every selected row, headers of both pictures included.
 
@@ -58,32 +96,8 @@ def read_pairs(table: Path, *, split: str | None = None) -> list[Pair]:
         UsageError: the table cannot be read, a column is unknown or absent, the split does not occur, or rows
             are bad; then the first 20 problems are listed with row numbers, counted from 1 after the header.
     """
-    columns, rows = _read_table(table)
-    _check_columns(table, columns)
-    if not rows:
-        raise UsageError(f"{table}: the table has no rows")
-    names = _names(rows)
-    selected = _select(table, columns, rows, split)
-
-    pairs: list[Pair] = []
-    problems: list[str] = []
-    for index in selected:
-        row, number = rows[index], index + 1
-        found = list(_problems(row, table.parent))
-        problems += [f"row {number}: {problem}" for problem in found]
-        if not found:
-            condition = Condition(row["camera"], _iso(row["iso"]))
-            noisy, clean = (_absolute(table.parent, row[key]) for key in ("noisy_path", "clean_path"))
-            pairs.append(
-                Pair(
-                    noisy,
-                    clean,
-                    condition,
-                    row.get("split") or None,
-                    names[index],
-                    row.get("dataset") or None,
-                )
-            )
+    rows = read_rows(table, split=split)
+    problems = [f"row {row.number}: {problem.message}" for row in rows for problem in row.problems]
     if problems:
         listed = "\n  ".join(problems[:LISTED_PROBLEMS])
         rest = len(problems) - LISTED_PROBLEMS
@@ -91,7 +105,50 @@ def read_pairs(table: Path, *, split: str | None = None) -> list[Pair]:
         raise UsageError(
             f"{table}: {len(problems)} problem(s); correct or remove these rows:\n  {listed}{more}"
         )
-    return pairs
+    return [row.pair for row in rows if row.pair]
+
+
+def read_rows(table: Path, *, split: str | None = None) -> list[PairRow]:
+    """As `read_pairs`, but a bad row comes back with its problems beside the good ones.
+
+    Raises:
+        UsageError: the table as a whole cannot be used.
+    """
+    columns, rows = _read_table(table)
+    _check_columns(table, columns)
+    if not rows:
+        raise UsageError(f"{table}: the table has no rows")
+    names = _names(rows)
+    return [
+        _pair_row(index + 1, rows[index], names[index], table.parent)
+        for index in _select(table, columns, rows, split)
+    ]
+
+
+def write_rows(output: Path, rows: Iterable[Mapping[str, str]], *, base: Path) -> None:
+    """Writes a CSV table of pairs; the columns are those of the first row.
+
+    Args:
+        output: the table; its folder is made where needed.
+        rows: text by column.
+        base: folder at which their relative paths start; they are rewritten to start at the folder of
+            ``output``.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # resolved, for ".." does not lead back out of a linked folder
+    folder, base = output.parent.resolve(), base.resolve()
+    with output.open("w", newline="", encoding="utf-8") as file:
+        writer: csv.DictWriter[str] | None = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                writer.writeheader()
+            moved = {
+                key: os.path.relpath(_absolute(base, row[key]), folder)
+                for key in ("noisy_path", "clean_path")
+                if row[key] and not Path(row[key]).is_absolute()
+            }
+            writer.writerow({**row, **moved})
 
 
 def load_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
@@ -203,31 +260,43 @@ def _names(rows: list[dict[str, str]]) -> list[str]:
     return [row["noisy_path"] for row in rows]
 
 
-def _problems(row: dict[str, str], folder: Path) -> Iterator[str]:
+def _pair_row(number: int, row: Mapping[str, str], name: str, folder: Path) -> PairRow:
+    problems = tuple(_problems(row, folder))
+    if problems:
+        return PairRow(number, row, name, None, problems)
+    condition = Condition(row["camera"], _iso(row["iso"]))
+    noisy, clean = (_absolute(folder, row[key]) for key in ("noisy_path", "clean_path"))
+    pair = Pair(noisy, clean, condition, row.get("split") or None, name, row.get("dataset") or None)
+    return PairRow(number, row, name, pair, ())
+
+
+def _problems(row: Mapping[str, str], folder: Path) -> Iterator[RowProblem]:
     if not row["camera"]:
-        yield "camera is empty"
+        yield RowProblem("bad_row", "camera is empty")
     if _iso(row["iso"]) <= 0:
-        yield f"iso {row['iso']!r} is not a positive whole number"
+        yield RowProblem("bad_row", f"iso {row['iso']!r} is not a positive whole number")
     infos: list[ImageInfo] = []
     for key in ("noisy_path", "clean_path"):
         if not row[key]:
-            yield f"{key} is empty"
+            yield RowProblem("bad_row", f"{key} is empty")
             continue
         try:
             infos.append(probe(_absolute(folder, row[key])))
         except InputError as error:
-            yield f"{key}: {error}"
+            yield RowProblem("unreadable", f"{key}: {error}")
     if len(infos) == 2:
         noisy, clean = infos
         if (noisy.width, noisy.height) != (clean.width, clean.height):
-            yield (
+            yield RowProblem(
+                "size_mismatch",
                 f"{row['noisy_path']} is {noisy.width}x{noisy.height} but {row['clean_path']} is "
-                f"{clean.width}x{clean.height}; both must have the same size"
+                f"{clean.width}x{clean.height}; both must have the same size",
             )
         if (noisy.channels, noisy.bits) != (clean.channels, clean.bits):
-            yield (
+            yield RowProblem(
+                "format_mismatch",
                 f"{row['noisy_path']} has {noisy.channels} channel(s) of {noisy.bits} bits but "
-                f"{row['clean_path']} has {clean.channels} of {clean.bits}; both must be alike"
+                f"{row['clean_path']} has {clean.channels} of {clean.bits}; both must be alike",
             )
 
 

@@ -77,7 +77,9 @@ def map_figures(scores: Scores) -> Iterator[Figure]:
                 )
         everything = [ax for line in axes for ax in line]
         for image, text in ((gap, "difference, synthetic − real"), (level, "autocorrelation")):
-            figure.colorbar(image, ax=everything, location="bottom", label=text, fraction=0.02, aspect=40)
+            figure.colorbar(
+                image, ax=everything, location="bottom", label=text, fraction=0.01, pad=0.01, aspect=50
+            )
         figure.suptitle("Autocorrelation of the noise by lag (pixels; middle: lag 0)", fontsize=12)
         yield figure
 
@@ -112,47 +114,46 @@ def sample_figures(samples: Sequence[Sample]) -> Iterator[Figure]:
         yield figure
 
 
-def telltale_figures(tests: Mapping[str, TwoSampleScore]) -> Iterator[Figure]:
-    """For each method the patches that the classifier told most surely, by condition: synthetic above, real below.
+def telltale_figures(method: str, test: TwoSampleScore) -> Iterator[Figure]:
+    """The patches that the classifier told most surely, by condition: synthetic above, real below.
 
     What the upper noise has in common and the lower has not gives the method away.
     """
-    for method, test in tests.items():
-        groups: dict[Condition, dict[bool, list[Telltale]]] = {}
-        for telltale in test.telltales:
-            sides = groups.setdefault(telltale.condition, {True: [], False: []})
-            sides[telltale.synthetic].append(telltale)
-        for page in pages(list(groups.items()), 5):
-            widths = [max(map(len, sides.values())) for _, sides in page]
-            figure, axes = new_figure(4, sum(widths), 1.6, 1.75)
-            for line in axes:
-                for ax in line:
-                    ax.axis("off")
-            first = 0
-            for width, (condition, sides) in zip(widths, page, strict=True):
-                spread = max(
-                    float(np.mean([np.std(telltale.noise) for telltale in sides[False] or sides[True]])), 0.5
-                )
-                for row, synthetic in enumerate((True, False)):
-                    for column, telltale in enumerate(sides[synthetic], start=first):
-                        kind = "synthetic" if synthetic else "real"
-                        name = title_of("", condition) if column == first else ""
-                        _picture(
-                            axes[2 * row][column],
-                            _grey_noise(telltale.noise, spread),
-                            f"{name}\n{kind}, p = {telltale.probability:.2f}",
-                        )
-                        clean = np.clip(telltale.clean / 255, 0, 1)
-                        _picture(axes[2 * row + 1][column], clean, f"noise std {np.std(telltale.noise):.1f}")
-                first += width
-            figure.suptitle(
-                f"{method}: two-sample accuracy {test.accuracy:.3f} ± {test.standard_error:.3f}. "
-                "The noise most surely told as synthetic (above) and as real (below), over its clean patch.\n"
-                "p: probability of synthetic, in the classifier's view. "
-                f"Black to white: {NOISE_RANGE:.0f} std of the real patches of that camera and ISO.",
-                fontsize=10,
+    groups: dict[Condition, dict[bool, list[Telltale]]] = {}
+    for telltale in test.telltales:
+        sides = groups.setdefault(telltale.condition, {True: [], False: []})
+        sides[telltale.synthetic].append(telltale)
+    for page in pages(list(groups.items()), 5):
+        widths = [max(map(len, sides.values())) for _, sides in page]
+        figure, axes = new_figure(4, sum(widths), 1.6, 1.75)
+        for line in axes:
+            for ax in line:
+                ax.axis("off")
+        first = 0
+        for width, (condition, sides) in zip(widths, page, strict=True):
+            spread = max(
+                float(np.mean([np.std(telltale.noise) for telltale in sides[False] or sides[True]])), 0.5
             )
-            yield figure
+            for row, synthetic in enumerate((True, False)):
+                for column, telltale in enumerate(sides[synthetic], start=first):
+                    kind = "synthetic" if synthetic else "real"
+                    name = title_of("", condition) if column == first else ""
+                    _picture(
+                        axes[2 * row][column],
+                        _grey_noise(telltale.noise, spread),
+                        f"{name}\n{kind}, p = {telltale.probability:.2f}",
+                    )
+                    clean = np.clip(telltale.clean / 255, 0, 1)
+                    _picture(axes[2 * row + 1][column], clean, f"noise std {np.std(telltale.noise):.1f}")
+            first += width
+        figure.suptitle(
+            f"{method}: two-sample accuracy {test.accuracy:.3f} ± {test.standard_error:.3f}. "
+            "The noise most surely told as synthetic (above) and as real (below), over its clean patch.\n"
+            "p: probability of synthetic, in the classifier's view. "
+            f"Black to white: {NOISE_RANGE:.0f} std of the real patches of that camera and ISO.",
+            fontsize=10,
+        )
+        yield figure
 
 
 def _map(ax: Axes, values: np.ndarray, title: str, **scale: Any) -> AxesImage:

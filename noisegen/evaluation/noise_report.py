@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,8 +164,11 @@ def write_report(
         "correlation-maps": map_figures(report.scores),
         "spectra": spectrum_figures(report.scores),
         "channels": channel_figures(report.scores),
-        "telltales": telltale_figures(report.two_sample),
     }
+    for method, test in report.two_sample.items():
+        if method != FLOOR:
+            file_name = re.sub(r"[^\w.-]+", "-", method)
+            plots[f"telltales-{file_name}"] = telltale_figures(method, test)
     written = []
     try:
         for name, figures in plots.items():

@@ -98,9 +98,10 @@ def fit_poisson_gaussian(pairs: Sequence[Pair]) -> PoissonGaussian:
     picture by picture, values further than 3 standard deviations from the mean are left out, five times
     over, and the variance is scaled up by what a normal distribution loses by that; so misaligned edges and heavy
     tails count little, and a shift in brightness of one picture not at all. Bins of which more than 2.5 % of the
-    noisy values are at black or white are left out, because clipping cuts their variance short (where all are, all
-    are used). A bin weighs by the precision of its variance, pixels / variance^2, not by its pixels alone, so dark
-    tones with little noise are fitted as well as bright ones. And the line must rise.
+    noisy values are at black or white, and no outliers, are left out, because clipping cuts their variance short
+    (where fewer than two bins remain, all are used). A bin weighs by the precision of its variance, pixels /
+    variance^2, not by its pixels alone, so dark tones with little noise are fitted as well as bright ones. And the
+    line must rise.
 
     Args:
         pairs: read one at a time; all of one number of channels and bit depth.
@@ -200,10 +201,9 @@ def _robust_bins(
         if round_ > 0:
             variance /= KEPT_VARIANCE
         keep = np.abs(noise - mean[index]) <= OUTLIER * np.sqrt(variance)[index]
-    return np.stack(
-        [pixels, np.bincount(index, value, BINS) / safe, variance, np.bincount(index, clipped, BINS) / safe],
-        axis=1,
-    )
+    # what an edge that moved has set to white is an outlier; what is clipped lies within the noise's spread
+    kept_clipped = np.bincount(index[keep], clipped[keep], BINS) / safe
+    return np.stack([pixels, np.bincount(index, value, BINS) / safe, variance, kept_clipped], axis=1)
 
 
 def _variance_at_ends(moments: NDArray[np.float64], largest: int) -> tuple[float, float]:
@@ -219,7 +219,8 @@ def _rising_line(bins: NDArray[np.float64]) -> tuple[float, float]:
     """Gain and offset of the variance by weighted non-negative least squares; bins [n, 4] of `_robust_bins`."""
     bins = bins[bins[:, 0] >= min(MIN_PIXELS_PER_BIN, bins[:, 0].max())]
     whole = bins[:, 3] <= MAX_CLIPPED
-    count, value, variance, _ = bins[whole if whole.any() else slice(None)].T
+    # a line needs two points
+    count, value, variance, _ = bins[whole if whole.sum() > 1 else slice(None)].T
     columns = np.stack([value, np.ones_like(value)], axis=1)
     expected = variance
     # a variance is known to its own square over the pixels; that of the fit is steadier than the bin's own

@@ -20,7 +20,6 @@ LOSSES = {
     "critic": "critic: loss with gradient penalty",
 }
 SCORES = ("kld_nm", "acf_error")
-WINDOW = 15
 
 
 def write_curves(log: Path, picture: Path, *, best: int | None) -> None:
@@ -62,7 +61,9 @@ def write_curves(log: Path, picture: Path, *, best: int | None) -> None:
         axes.set_title("validation, mean over conditions", fontsize=9)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
+    last = max(steps[-1][0] for steps in values.values()) + 1
     for axes in figure.axes:
+        axes.set_xlim(0, last * 1.02)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
     temporary = picture.with_name(picture.name + ".tmp")
@@ -71,6 +72,6 @@ def write_curves(log: Path, picture: Path, *, best: int | None) -> None:
 
 
 def _smooth(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Running mean, over fewer values at the ends."""
-    kernel = np.ones(min(WINDOW, len(values)))
+    """Running mean over up to 15 values, over fewer at the ends and in short logs."""
+    kernel = np.ones(min(15, 1 + len(values) // 8))
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")

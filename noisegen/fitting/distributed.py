@@ -9,11 +9,11 @@ step goes through the critic without wanting the critic's gradients.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from noisegen.errors import UsageError
 
 __all__ = ["Ranks", "joined_ranks", "local_device"]
+
+T = TypeVar("T")
 
 # A rank waits this long for the others, which may be loading pictures or be writing a state.
 PATIENCE = timedelta(minutes=30)
@@ -72,6 +74,11 @@ class Ranks:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What `make` returns on rank 0; the others do not call it."""
+        value: T = self.gather(make() if self.leads else None)[0]
+        return value
 
     def wait(self) -> None:
         """Returns when every rank has come here."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from noisegen.fitting.selection import Selection, select_pairs
 from noisegen.images import probe
 from noisegen.models import nm_flowgan_checkpoint
 from noisegen.models.checkpoint import read_checkpoint, write_checkpoint
+from noisegen.progress import Progress
 
 __all__ = ["train_noise_model"]
 
@@ -30,6 +32,7 @@ def train_noise_model(
     split: str | None = None,
     validate_split: str | None = None,
     cameras: Sequence[str] = (),
+    exclude_bad: bool = False,
     bit_depth: int | None = None,
     licence: str = "not stated",
     device: str = "cpu",
@@ -46,7 +49,7 @@ def train_noise_model(
         table: pairs, see `noisegen.datasets.pairs.read_pairs`.
         output: the .safetensors file to write.
         config: the recipe.
-        split, validate_split, cameras: which pairs, see `noisegen.fitting.selection.select_pairs`.
+        split, validate_split, cameras, exclude_bad: which pairs, see `noisegen.fitting.selection.select_pairs`.
         bit_depth: of the pictures; needed for 16-bit files, which may hold 10 to 16 bits.
         licence: terms of the training pairs, for the card.
         device, mixed_precision, quiet: see `noisegen.fitting.trainer.train_nm_flowgan`.
@@ -57,35 +60,36 @@ def train_noise_model(
     Raises:
         UsageError: bad pairs or options, or `output` holds another model.
     """
-    selection = select_pairs(table, split=split, validate_split=validate_split, cameras=cameras)
-    channels, depth = _kind(selection, bit_depth)
-    card: dict[str, Any] = {
-        "noisegen": __version__,
-        "training_pairs": _describe(table, selection.training, selection.split),
-        "validation_pairs": _describe(table, selection.validation, selection.validation_split)
-        if selection.validation
-        else None,
-        "licence": licence,
-        "recipe": config.to_dict(),
-    }
-    if output.exists():
-        existing = read_checkpoint(output).card
-        if all(existing.get(key) == value for key, value in json.loads(json.dumps(card)).items()):
-            return False
-        raise UsageError(
-            f"{output} holds a model of other pairs or another recipe; choose another name or remove it"
-        )
     import torch
 
     from noisegen.fitting.distributed import joined_ranks, local_device
     from noisegen.fitting.trainer import train_nm_flowgan
 
+    def select() -> Selection:
+        with Progress(None, "pair", "check-pairs", quiet=quiet or not exclude_bad) as progress:
+            selection = select_pairs(
+                table,
+                split=split,
+                validate_split=validate_split,
+                cameras=cameras,
+                exclude_bad=exclude_bad,
+                bit_depth=bit_depth,
+                advance=progress.update,
+            )
+        for number, name, problems in selection.excluded:
+            print(f"{table}, row {number}, {name}: left out: {problems}", file=sys.stderr)
+        return selection
+
     device = local_device(device)
     work = output.with_name(output.name + ".train")
     with joined_ranks(device, config.batch) as ranks:
-        if ranks.leads:
-            _claim(work, card)
-        ranks.wait()
+        selection = ranks.first(select)
+        channels, depth = _kind(selection, bit_depth)
+        card: dict[str, Any] = {"noisegen": __version__, "licence": licence, "recipe": config.to_dict()}
+        card |= _describe(table, selection)
+        if ranks.first(lambda: _is_finished(output, card)):
+            return False
+        ranks.first(lambda: _claim(work, _describe(table, selection)))
         start = time.monotonic()
         trained = train_nm_flowgan(
             selection.training,
@@ -105,7 +109,6 @@ def train_noise_model(
             card["selection"] = validation and {
                 "kept": config.keep,
                 "split": selection.validation_split,
-                "pictures_not_covered": selection.not_covered,
                 **validation,
             }
             card["session"] = {
@@ -118,34 +121,37 @@ def train_noise_model(
     return True
 
 
-def _claim(work: Path, card: dict[str, Any]) -> None:
-    """Makes the folder of the training's state, or sees that it is of the same pairs."""
+def _is_finished(output: Path, card: Mapping[str, Any]) -> bool:
+    """Whether `output` is the checkpoint that is to be made; refuses if it is another."""
+    if not output.exists():
+        return False
+    existing = read_checkpoint(output).card
+    if all(existing.get(key) == value for key, value in json.loads(json.dumps(card)).items()):
+        return True
+    raise UsageError(
+        f"{output} holds a model of other pairs or another recipe; choose another name or remove it"
+    )
+
+
+def _claim(work: Path, pairs: Mapping[str, Any]) -> None:
+    """Makes the folder of the training's state and notes there which pairs it is of, or sees that it is of these."""
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{work}, the folder of the training's state, cannot be made: {error}") from error
-    pairs = {key: card[key] for key in ("training_pairs", "validation_pairs")}
-    _keep_to_pairs(work / "pairs.json", pairs)
-
-
-def _keep_to_pairs(record: Path, pairs: dict[str, Any]) -> None:
-    """Notes beside the state which pairs it is of, and refuses others."""
+    record = work / "pairs.json"
     if not record.exists():
         record.write_text(json.dumps(pairs, indent=1) + "\n")
         return
     try:
         stored: dict[str, Any] = dict(json.loads(record.read_text()))
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{record} is damaged; delete {record.parent} to start over") from error
-    if stored != json.loads(json.dumps(pairs)):
-        different = [
-            f"{part}.{key}"
-            for part, values in pairs.items()
-            for key in values or stored.get(part) or ()
-            if (values or {}).get(key) != (stored.get(part) or {}).get(key)
-        ]
+        raise UsageError(f"{record} is damaged; delete {work} to start over") from error
+    wanted = json.loads(json.dumps(pairs))
+    if stored != wanted:
+        different = [key for key in wanted if stored.get(key) != wanted[key]]
         raise UsageError(
-            f"{record.parent} holds the state of a training on other pairs ({', '.join(different)} differ); "
+            f"{work} holds the state of a training on other pairs ({', '.join(different)} differ); "
             "use the same table to continue, or delete the folder to start over"
         )
 
@@ -169,13 +175,22 @@ def _kind(selection: Selection, bit_depth: int | None) -> tuple[int, int]:
     return channels, bit_depth
 
 
-def _describe(table: Path, pairs: Sequence[Pair], split: str | None) -> dict[str, Any]:
+def _describe(table: Path, selection: Selection) -> dict[str, Any]:
+    """Which pairs a model is of, for its card."""
     with table.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    source = {"table": table.name, "table_sha256": digest}
+    return {
+        "training_pairs": source | _count(selection.training, selection.split),
+        "validation_pairs": _count(selection.validation, selection.validation_split)
+        | {"not_covered": selection.not_covered},
+        "excluded_pairs": [list(row) for row in selection.excluded],
+    }
+
+
+def _count(pairs: Sequence[Pair], split: str | None) -> dict[str, Any]:
     counts = Counter(pair.condition for pair in pairs)
     return {
-        "table": table.name,
-        "table_sha256": digest,
         "split": split,
         "pairs": len(pairs),
         "conditions": [[c.camera, c.iso, count] for c, count in sorted(counts.items())],
