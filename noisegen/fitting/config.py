@@ -103,6 +103,11 @@ class TrainConfig:
             return replace(self, steps=steps)
         return replace(self, steps=steps, adversarial_from=self.adversarial_from * steps // self.steps)
 
+    @property
+    def has_generator(self) -> bool:
+        """Whether there is a generator, and so a critic, to train."""
+        return PRESETS[self.preset].generator and "gan" not in self.without
+
     def architecture(self, channels: int, bit_depth: int) -> NMFlowGANConfig:
         """The model's sizes for pictures of `channels` channels and `bit_depth` bits."""
         sizes = replace(PRESETS[self.preset], channels=channels, bit_depth=bit_depth)

@@ -46,16 +46,20 @@ def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bo
                 assert isinstance(out, nn.Conv2d) and out.bias is not None
                 out.weight.mul_(factor)
                 out.bias.zero_()
-        sums = torch.zeros(3, *last.log_scale.shape, device=last.log_scale.device)
+        table = last.log_scale
+        period = table.shape[2] if table.dim() == 4 else 1
+        sums = torch.zeros(3, len(table), table.shape[1], period, period, device=table.device)
         for drawn in draws:
             code = model.encode(drawn.conditions)
             uniform_noisy, uniform_clean = drawn.uniform(), drawn.uniform()
             latent = model.likelihood(drawn.noisy, drawn.clean, code, uniform_noisy, uniform_clean).latent
-            moments = torch.stack([torch.ones_like(latent), latent, latent.square()]).mean(dim=(3, 4))
+            squares = latent.unflatten(3, (-1, period)).unflatten(2, (-1, period))
+            moments = torch.stack([torch.ones_like(squares), squares, squares.square()]).mean(dim=(3, 5))
             sums.index_add_(1, code.row, moments)
+        sums = sums.view(3, *table.shape)
         if not by_condition:
             sums[1] = 0
-            sums = sums.sum(dim=(1, 2), keepdim=True).expand_as(sums)
+            sums = sums.flatten(1).sum(dim=1)[:, None].expand(3, table.numel()).view(sums.shape)
         seen = sums[0] > 0
         mean = sums[1] / sums[0].clamp(min=1)
         deviation = (sums[2] / sums[0].clamp(min=1) - mean.square()).clamp(min=1e-12).sqrt()

@@ -32,7 +32,7 @@ def turn_at(config: TrainConfig, step: int, steps: int) -> Turn:
     III-E). In the "two-stage" strategy the first `flow_share` of the steps are all the flow's, the others the
     generator's and critic's, and the learning rates run through their schedule in each stage.
     """
-    has_flow, has_generator = "flow" not in config.without, "gan" not in config.without
+    has_flow, has_generator = "flow" not in config.without, config.has_generator
     recurring = (step + 1) % config.generator_every == 0
     adversarial = has_generator and config.adversarial > 0 and step >= config.adversarial_from
     if config.strategy == "two-stage":

@@ -36,13 +36,12 @@ class Optimisation:
         self.mixed, self.ranks = mixed_precision, ranks
         self.optimizers = {"flow_optimizer": torch.optim.Adam(model.flow.parameters(), config.flow_lr)}
         self.base_rates = {"flow_optimizer": config.flow_lr}
-        if model.critic is not None:
-            spatial = [p for part in (model.correlation, model.generator) if part for p in part.parameters()]
-            for name, parameters, rate in (
-                ("generator_optimizer", spatial, config.generator_lr),
-                ("critic_optimizer", list(model.critic.parameters()), config.critic_lr),
+        if model.generator is not None and model.critic is not None:
+            for name, network, rate in (
+                ("generator_optimizer", model.generator, config.generator_lr),
+                ("critic_optimizer", model.critic, config.critic_lr),
             ):
-                self.optimizers[name] = torch.optim.Adam(parameters, rate, config.betas)
+                self.optimizers[name] = torch.optim.Adam(network.parameters(), rate, config.betas)
                 self.base_rates[name] = rate
 
     def step(self, turn: Turn, draw: Draw) -> dict[str, Tensor]:

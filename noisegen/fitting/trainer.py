@@ -16,6 +16,7 @@ from noisegen.datasets.pairs import Pair
 from noisegen.errors import NoisegenError
 from noisegen.fitting.averaging import update_average
 from noisegen.fitting.config import TrainConfig
+from noisegen.fitting.correlation import fit_correlation
 from noisegen.fitting.curves import write_curves
 from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.draws import draw, initial_draws
@@ -157,7 +158,7 @@ class _Training:
         self.config, self.device, self.ranks = config, device, ranks
         vocabulary = Vocabulary.of(pair.condition for pair in pairs)
         sizes = config.architecture(channels, bit_depth)
-        model = NMFlowGAN(sizes, vocabulary, critic=sizes.spatial)
+        model = NMFlowGAN(sizes, vocabulary, critic=sizes.generator)
         # torch's stubs leave this form of Module.to out
         self.model = model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.sampler = PatchSampler(
@@ -166,6 +167,7 @@ class _Training:
             levels=sizes.levels,
             channels=channels,
             balance=config.balance,
+            period=sizes.period,
         )
         self.optimisation = Optimisation(model, config, mixed_precision=mixed_precision, ranks=ranks)
         self.parts: dict[str, nn.Module | torch.optim.Optimizer] = self.optimisation.parts
@@ -227,6 +229,7 @@ class _Training:
     def validate(self, validator: Validator, step: int) -> dict[str, float]:
         """Scores the weights after `step` steps, and keeps them if they are the best so far."""
         weights = self.average or self.model
+        self.fit_correlation()
         result = self.last_validation = validator.score(weights, step)
         best = self.best_validation
         if math.isfinite(result.score) and (best is None or result.score < best.score):
@@ -234,9 +237,17 @@ class _Training:
             self.best.load_state_dict(_without_critic(weights))
         return {"kld_nm": result.kld_nm, "acf_error": result.acf_error}
 
+    def fit_correlation(self) -> None:
+        """Fits the filter to the flow as it is now."""
+        weights = self.average or self.model
+        if weights.correlation is not None and self.model.correlation is not None:
+            fit_correlation(weights, self.sampler, self.config.seed)
+            self.model.correlation.table.copy_(weights.correlation.table)
+
     def outcome(self) -> Trained:
         if self.config.keep == "best" and self.best_validation is not None:
             return Trained(self.best.eval(), self.best_validation)
+        self.fit_correlation()
         self.best.load_state_dict(_without_critic(self.average or self.model))
         return Trained(self.best.eval(), self.last_validation)
 

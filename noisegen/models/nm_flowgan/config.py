@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from noisegen.errors import UsageError
@@ -34,7 +34,9 @@ class NMFlowGANConfig:
         tone: a tone curve for each camera between noise and the affine layers, and clipped values taken for what they
             are, see `noisegen.models.nm_flowgan.transform`. It explains the mean, the skew and the clipping of noise.
         tails: heavier or lighter tails than a Gaussian's for each condition and channel.
-        filter_size: side of the linear filter that correlates latents before the generator, see
+        period: side of the squares of pixels in which each position has a level of noise and a filter of its own, 2
+            behind a Bayer mosaic.
+        filter_size: side, in such squares, of the linear filter that correlates latents before the generator, see
             `noisegen.models.nm_flowgan.correlation`; 0 for none.
         generator: whether there is a spatial-correlation generator; without one the noise is pixel-wise.
         unet_width: channels of the generator's first level; each level below has twice as many.
@@ -64,6 +66,7 @@ class NMFlowGANConfig:
     shift: bool = True
     tone: bool = False
     tails: bool = False
+    period: int = 1
     filter_size: int = 0
     generator: bool = True
     unet_width: int = 64
@@ -77,13 +80,10 @@ class NMFlowGANConfig:
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise UsageError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels}")
+        if self.period not in (1, 2):
+            raise UsageError(f"period must be 1 or 2 pixels, not {self.period}")
         if not 8 <= self.bit_depth <= 16:
             raise UsageError(f"bit_depth must be 8 to 16, not {self.bit_depth}")
-
-    @property
-    def spatial(self) -> bool:
-        """Whether neighbouring pixels' noise is correlated."""
-        return self.generator or self.filter_size > 0
 
     @property
     def levels(self) -> float:
@@ -113,16 +113,17 @@ PRESETS: dict[str, NMFlowGANConfig] = {
         shift=False,
         tone=True,
         tails=True,
-        filter_size=9,
-        unet_width=24,
-        unet_depth=2,
-        unet_stride=2,
-        conditional=True,
+        period=2,
+        filter_size=7,
+        generator=False,
         latent=True,
         critic_width=8,
         critic_unit=16.0,
     ),
 }
+PRESETS["hybrid"] = replace(
+    PRESETS["compact"], generator=True, unet_width=24, unet_depth=2, unet_stride=2, conditional=True
+)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> NMFlowGANConfig:

@@ -2,59 +2,75 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisegen.models.nm_flowgan.layers import ConditionCode
+from noisegen.models.nm_flowgan.layers import ConditionCode, pixel_shuffle, pixel_unshuffle
 
-__all__ = ["CorrelationFilter", "wrap"]
+__all__ = ["CorrelationFilter", "filter_latent"]
 
 
 class CorrelationFilter(nn.Module):
-    """One filter over space and colour channels for each condition.
+    """One linear filter over space and colour channels for each condition.
 
     White standard normal latents come out correlated, and still standard normal at every pixel: each filter is scaled
-    to norm 1 per output channel, and the picture's sides are joined, so that a pixel at the border sees as many others
-    as one in the middle. How strong the noise of a pixel is thus remains what the flow's likelihood made it.
+    to norm 1 per output, and the picture's sides are joined, so that a pixel at the border sees as many others as one
+    in the middle. How strong the noise of a pixel is thus remains what the flow's likelihood made it.
+
+    Pixels are taken in squares, each position in the square with a filter of its own: behind a Bayer mosaic noise is
+    not the same at all pixels, but at every second one.
+
+    `table` is not trained by gradients, it is fitted (`noisegen.fitting.correlation`).
 
     Args:
         rows: number of (ISO, camera) pairs.
         channels: of the picture.
-        size: side of the filters in pixels, odd.
+        size: side of the filters in squares, odd.
+        period: side of a square in pixels.
     """
 
-    def __init__(self, rows: int, channels: int, size: int) -> None:
+    table: Tensor
+
+    def __init__(self, rows: int, channels: int, size: int, period: int) -> None:
         super().__init__()
-        self.size = size
-        self.channels = channels
-        self.table = nn.Parameter(torch.zeros(rows, channels * channels, size, size))
-        with torch.no_grad():
-            self.table[:, :, size // 2, size // 2] = torch.eye(channels).flatten()
+        self.size, self.period = size, period
+        squares = channels * period**2
+        table = torch.zeros(rows, squares * squares, size, size)
+        table[:, :, size // 2, size // 2] = torch.eye(squares).flatten()
+        self.register_buffer("table", table)
 
     def kernels(self, code: ConditionCode) -> Tensor:
-        """The filters [B, C out, C in, size, size]; those between two ISO settings are blended."""
-        table = self.table[code.row]
-        blended = code.blend(table.flatten(1)).unflatten(1, (self.channels, -1, self.size, self.size))
-        return blended / blended.square().sum(dim=(2, 3, 4), keepdim=True).sqrt()
+        """The filters [B, out, in, size, size]; those between two ISO settings are blended."""
+        squares = math.isqrt(self.table.shape[1])
+        blended = code.blend(self.table[code.row].flatten(1))
+        return unit_norm(blended.unflatten(1, (squares, squares, self.size, self.size)))
 
     def forward(self, latent: Tensor, code: ConditionCode) -> Tensor:
         """latent [B, C, H, W] -> the same shape."""
-        kernels = self.kernels(code)
-        batch, channels = latent.shape[:2]
-        pictures = wrap(latent, self.size // 2).reshape(1, batch * channels, *_grown(latent, self.size - 1))
-        out = F.conv2d(pictures, kernels.flatten(0, 1), groups=batch)
-        return out.view(latent.shape)
+        return filter_latent(latent, self.kernels(code), self.period)
 
 
-def wrap(picture: Tensor, margin: int) -> Tensor:
+def unit_norm(kernels: Tensor) -> Tensor:
+    """Kernels [..., in, k, k] scaled to norm 1."""
+    return kernels / kernels.square().sum(dim=(-3, -2, -1), keepdim=True).sqrt()
+
+
+def filter_latent(latent: Tensor, kernels: Tensor, period: int) -> Tensor:
+    """Filters each picture [B, C, H, W] by its kernels [B, out, in, k, k] over squares of `period` pixels."""
+    batch, _, height, width = latent.shape
+    squares = _wrap(pixel_unshuffle(latent, period), kernels.shape[-1] // 2)
+    together = squares.reshape(1, -1, *squares.shape[2:]).contiguous()
+    out = F.conv2d(together, kernels.flatten(0, 1), groups=batch).unflatten(1, (batch, -1))[0]
+    return pixel_shuffle(out, period)[:, :, :height, :width]
+
+
+def _wrap(picture: Tensor, margin: int) -> Tensor:
     """A picture [B, C, H, W] with `margin` pixels of its opposite side around it."""
     for axis in (2, 3):
         side = picture.shape[axis]
         index = torch.arange(-margin, side + margin, device=picture.device) % side
         picture = picture.index_select(axis, index)
     return picture
-
-
-def _grown(picture: Tensor, pixels: int) -> tuple[int, int]:
-    return picture.shape[2] + pixels, picture.shape[3] + pixels

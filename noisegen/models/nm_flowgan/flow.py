@@ -61,7 +61,7 @@ class PixelFlow(nn.Module):
                         encoder(channels), channels, config.signal_widths, config.signal_norm, shift
                     )
                 )
-            layers.append(ConditionalLinear(rows, channels, shift))
+            layers.append(ConditionalLinear(rows, channels, shift, config.period))
         self.layers = nn.ModuleList(layers)
         self.tone = ToneCurve(len(vocabulary.cameras)) if config.tone else None
         self.tails = TailWeight(rows, channels) if config.tails else None

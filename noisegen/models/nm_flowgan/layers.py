@@ -24,6 +24,7 @@ __all__ = [
     "encode_conditions",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "repeat",
     "split_affine",
 ]
 
@@ -121,18 +122,40 @@ class ConditionTable(nn.Module):
 
 
 class ConditionalLinear(nn.Module):
-    """CL2: log-scale and bias per channel from a table over (ISO, camera) (equation 9, after sRGBFlow)."""
+    """CL2: log-scale and bias per channel from a table over (ISO, camera) (equation 9, after sRGBFlow).
 
-    def __init__(self, rows: int, channels: int, shift: bool = True) -> None:
+    With a period of more than one pixel they also depend on the position in squares of so many.
+    """
+
+    def __init__(self, rows: int, channels: int, shift: bool = True, period: int = 1) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(rows, channels))
-        self.bias = nn.Parameter(torch.zeros(rows, channels)) if shift else None
+        shape = (rows, channels) if period == 1 else (rows, channels, period, period)
+        self.log_scale = nn.Parameter(torch.zeros(shape))
+        self.bias = nn.Parameter(torch.zeros(shape)) if shift else None
 
     def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor | None]:
-        log_scale = code.blend(self.log_scale[code.row])[:, :, None, None]
-        if self.bias is None:
-            return log_scale, None
-        return log_scale, code.blend(self.bias[code.row])[:, :, None, None]
+        tables = self.tables(code)
+        return repeat(tables[0], clean), None if tables[1] is None else repeat(tables[1], clean)
+
+    def tables(self, code: ConditionCode) -> tuple[Tensor, Tensor | None]:
+        """Log-scale and bias, [B, C, period, period]."""
+        log_scale = self._blend(self.log_scale, code)
+        return log_scale, None if self.bias is None else self._blend(self.bias, code)
+
+    def _blend(self, table: Tensor, code: ConditionCode) -> Tensor:
+        values = table[code.row]
+        shape = values.shape[1:] if values.dim() == 4 else (*values.shape[1:], 1, 1)
+        return code.blend(values.flatten(1)).unflatten(1, shape)
+
+
+def repeat(square: Tensor, picture: Tensor) -> Tensor:
+    """[B, C, period, period] side by side over a picture [.., H, W]; a period of 1 is left to broadcasting."""
+    period = square.shape[-1]
+    if period == 1:
+        return square
+    height, width = picture.shape[2:]
+    tiled = square.repeat(1, 1, -(-height // period), -(-width // period))
+    return tiled[:, :, :height, :width]
 
 
 class SignalDependent(nn.Module):

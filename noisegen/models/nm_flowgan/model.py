@@ -83,7 +83,9 @@ class NMFlowGAN(nn.Module):
         self.flow = PixelFlow(config, vocabulary)
         rows = len(vocabulary.isos) * len(vocabulary.cameras)
         self.correlation = (
-            CorrelationFilter(rows, config.channels, config.filter_size) if config.filter_size else None
+            CorrelationFilter(rows, config.channels, config.filter_size, config.period)
+            if config.filter_size
+            else None
         )
         self.generator = SpatialGenerator(config, vocabulary) if config.generator else None
         self.critic = Critic(config, vocabulary) if critic else None

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisegen.conditions import Condition, Vocabulary
-from noisegen.models.nm_flowgan.correlation import wrap
+from noisegen.models.nm_flowgan.correlation import filter_latent
 from noisegen.models.nm_flowgan.flow import fold_inverse
 from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
@@ -23,6 +23,7 @@ from noisegen.models.nm_flowgan.layers import (
     StructureAware,
     pixel_shuffle,
     pixel_unshuffle,
+    repeat,
     split_affine,
 )
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
@@ -96,12 +97,8 @@ class FusedNMFlowGAN:
     ) -> Tensor:
         """`NMFlowGAN.steps` of a latent model, up to rounding."""
         log_scale, shift = self.affine(dequantized, constants)
-        if constants.kernel is not None:
-            margin = constants.kernel.shape[-1] // 2
-            wrapped = wrap(normal, margin).contiguous()
-            normal = F.conv2d(wrapped.flatten(0, 1)[None], constants.kernel, groups=len(normal)).view(
-                normal.shape
-            )
+        if constants.kernels is not None:
+            normal = filter_latent(normal, constants.kernels, self.config.period)
         latent = self.generate(normal, clean, constants.levels)
         transform = NoiseTransform(dequantized, log_scale, shift, *constants.curve)
         return transform.noise(latent).add_(dequantized).mul_(self.config.levels)
@@ -181,7 +178,7 @@ class _Constants:
         self.flow: list[tuple[Tensor, Tensor | None]] = []
         for layer in model.flow.layers:
             if isinstance(layer, ConditionalLinear):
-                self.flow.append(layer(nothing, code))
+                self.flow.append(layer.tables(code))
             elif isinstance(layer, SignalDependent):
                 # The embedding is the same at every pixel: its share of the first pointwise layer is a bias.
                 embedding = layer.encoder(code)
@@ -196,7 +193,7 @@ class _Constants:
         flow, generator = model.flow, model.generator
         gamma, toe = (None, None) if flow.tone is None else flow.tone(code)
         self.curve = gamma, toe, None if flow.tails is None else flow.tails(code)
-        self.kernel = None if model.correlation is None else model.correlation.kernels(code).flatten(0, 1)
+        self.kernels = None if model.correlation is None else model.correlation.kernels(code)
         self.levels: list[tuple[Tensor, Tensor]] | None = None
         if generator is not None and generator.conditional:
             self.levels = generator.modulation(code)
@@ -206,7 +203,7 @@ def _scale_and_bias(
     layer: nn.Module, clean: Tensor, constant: tuple[Tensor, Tensor | None]
 ) -> tuple[Tensor, Tensor | None]:
     if isinstance(layer, ConditionalLinear):
-        return constant
+        return repeat(constant[0], clean), None if constant[1] is None else repeat(constant[1], clean)
     if isinstance(layer, SignalDependent):
         bias, weight = constant
         assert weight is not None

@@ -1,0 +1,106 @@
+"""Fits the filters that correlate latents, by the spectra of real and simulated noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisegen.conditions import Condition
+from noisegen.fitting.patches import PatchSampler
+from noisegen.models.nm_flowgan.correlation import filter_latent, unit_norm
+from noisegen.models.nm_flowgan.layers import pixel_unshuffle
+from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.transform import NoiseTransform
+
+__all__ = ["fit_correlation", "spectral_root"]
+
+PATCHES = 64
+WINDOW = 24  # squares
+ROUNDS = 4
+# Share of the mean power that is added at every frequency, so that no ratio is of two nothings.
+REGULAR = 1e-3
+
+
+def fit_correlation(model: NMFlowGAN, sampler: PatchSampler, seed: int) -> None:
+    """Sets the filters of a model whose flow is trained; the same model, pairs and seed give the same filters.
+
+    For each condition the cross-spectral matrices of the real latents are measured, between all channels and positions
+    in a mosaic. The filter is their Hermitian square root. Clipping, rounding and the window change spectra: filtered
+    latents are rendered to pictures, measured in the same way, and what they lack is added, some rounds.
+
+    Args:
+        model: with a filter; its table is changed in place.
+        sampler: of the training pairs.
+        seed: of patches and latents.
+    """
+    correlation = model.correlation
+    assert correlation is not None
+    period, size = correlation.period, correlation.size
+    training = model.training
+    model.eval()
+    for condition in model.vocabulary.known:
+        real, transform, normal = _latents(model, sampler, condition, seed)
+        wanted = _spectra(real, period)
+        target = wanted
+        for _ in range(ROUNDS):
+            kernels = _kernels(target, size)
+            noise = transform.noise(
+                filter_latent(normal, kernels.expand(len(normal), *kernels.shape), period)
+            )
+            levels = model.config.levels
+            noisy = ((transform.clean + noise) * levels).floor().clamp(0, levels - 1)
+            made = _spectra(transform.latent((noisy + 0.5) / levels - transform.clean)[0], period)
+            lack = spectral_root(made, -0.5)
+            root = spectral_root(target, 0.5)
+            target = root @ lack @ wanted @ lack @ root
+        row = model.encode([condition]).row[0]
+        correlation.table[row] = _kernels(target, size).flatten(0, 1)
+    model.train(training)
+
+
+@torch.no_grad()
+def _latents(
+    model: NMFlowGAN, sampler: PatchSampler, condition: Condition, seed: int
+) -> tuple[Tensor, NoiseTransform, Tensor]:
+    """Real latents of random patches, the flow there, and white latents to simulate with."""
+    device = next(model.parameters()).device
+    entropy = np.random.SeedSequence([seed, condition.iso, *condition.camera.encode()])
+    patches = sampler.batch_of(condition, np.random.default_rng(entropy), PATCHES)
+    generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+    uniform, normal = (draw(patches.clean.shape, generator=generator) for draw in (torch.rand, torch.randn))
+    clean = model.dequantize(patches.clean.to(device), uniform.to(device))
+    transform = model.flow.at(clean, model.encode(patches.conditions))
+    # The middle of each level, for simulated noise as for real: it is the flow that is dequantized, not the spectrum.
+    noise = model.dequantize(patches.noisy.to(device), torch.tensor(0.5, device=device)) - clean
+    return transform.latent(noise)[0], transform, normal.to(device)
+
+
+def _spectra(latent: Tensor, period: int) -> Tensor:
+    """Cross-spectral matrices [WINDOW, WINDOW, K, K], K channels and positions, mean over half-overlapping windows."""
+    squares = pixel_unshuffle(latent - latent.mean(dim=(2, 3), keepdim=True), period)
+    window = min(WINDOW, *squares.shape[2:])
+    step = max(window // 2, 1)
+    parts = squares.unfold(2, window, step).unfold(3, window, step)
+    taper = torch.hann_window(window, device=latent.device)
+    taper = torch.outer(taper, taper)
+    spectrum = torch.fft.fft2(parts * (taper / taper.square().sum().sqrt()))
+    vectors = spectrum.permute(4, 5, 1, 0, 2, 3).flatten(3)
+    return vectors @ vectors.mH / vectors.shape[-1]
+
+
+def spectral_root(spectra: Tensor, power: float) -> Tensor:
+    """Hermitian matrices [..., K, K] to a power, slightly regularised."""
+    values, vectors = torch.linalg.eigh(spectra)
+    values = values.clamp(min=0)
+    values = values + REGULAR * values.mean()
+    return (vectors * values[..., None, :] ** power) @ vectors.mH
+
+
+def _kernels(spectra: Tensor, size: int) -> Tensor:
+    """The filters [K, K, size, size] of norm 1 whose output has nearly these spectra, up to scale."""
+    response = torch.fft.fftshift(torch.fft.ifft2(spectral_root(spectra, 0.5), dim=(0, 1)).real, dim=(0, 1))
+    middle, reach = response.shape[0] // 2, size // 2
+    part = response[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
+    # conv2d correlates: its kernel is the mirrored response
+    return unit_norm(part.flip(0, 1).permute(2, 3, 0, 1))
