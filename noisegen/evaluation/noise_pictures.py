@@ -76,10 +76,15 @@ def map_figures(scores: Scores) -> Iterator[Figure]:
                     vmax=limit,
                 )
         everything = [ax for line in axes for ax in line]
+        height = figure.get_figheight()
         for image, text in ((gap, "difference, synthetic − real"), (level, "autocorrelation")):
-            figure.colorbar(
-                image, ax=everything, location="bottom", label=text, fraction=0.01, pad=0.01, aspect=50
-            )
+            bar: dict[str, Any] = {
+                "location": "bottom",
+                "fraction": 0.3 / height,
+                "pad": 0.1 / height,
+                "aspect": 30,
+            }
+            figure.colorbar(image, ax=everything, label=text, **bar)
         heading(figure, "Autocorrelation of the noise by lag in pixels; in the middle lag 0")
         yield figure
 
