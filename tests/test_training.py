@@ -164,9 +164,7 @@ def test_the_state_of_other_pairs_is_refused(table: Path) -> None:
     output.unlink()
     write_pair(table.parent, "three", 3)
     write_table(table.parent, {"one": ("A", 100), "three": ("A", 100)})
-    with pytest.raises(
-        UsageError, match=r"other pairs \(training_pairs differ\)"
-    ):
+    with pytest.raises(UsageError, match=r"other pairs \(training_pairs differ\)"):
         train_noise_model(table, output, recipe(steps=1), quiet=True)
     (state_of(output).parent / "pairs.json").unlink()
     with pytest.raises(UsageError, match=r"state\.safetensors is of a model with other"):

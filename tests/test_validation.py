@@ -84,7 +84,7 @@ def weights_after(table: Path, steps: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("scores", "best"),
-    [([3, 1, 2], 4), ([1, 2, 3], 2), ([3, 2, 1], 6), ([2, 1, 1], 4), ([float("nan"), 3, 4], 4)],
+    [([3, 2, 1], 6), ([2, 1, 1], 4), ([float("nan"), 3, 4], 4)],
 )
 def test_the_weights_of_the_best_validation_become_the_model(
     table: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float], best: int

@@ -41,6 +41,11 @@ __all__ = ["command"]
     "two-stage: the flow first, then the generator on the frozen flow [default: the recipe's].",
 )
 @click.option(
+    "--flow-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of the steps of two-stage training that the flow has [default: the recipe's].",
+)
+@click.option(
     "--without",
     metavar="PARTS",
     default="",
@@ -83,6 +88,7 @@ def command(
     cameras: tuple[str, ...],
     exclude_bad: bool,
     strategy: str | None,
+    flow_share: float | None,
     without: str,
     validate_split: str | None,
     validate_every: int | None,
@@ -120,6 +126,7 @@ def command(
         "batch": batch,
         "patch": patch,
         "strategy": strategy,
+        "flow_share": flow_share,
         "validate_every": validate_every,
         "keep": keep,
     }

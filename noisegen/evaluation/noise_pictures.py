@@ -10,7 +10,7 @@ import numpy as np
 
 from noisegen.conditions import Condition
 from noisegen.evaluation.noise_score import FLOOR, Scores
-from noisegen.evaluation.plot_style import new_figure, pages, panels, title_of
+from noisegen.evaluation.plot_style import heading, new_figure, pages, panels, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,11 +76,16 @@ def map_figures(scores: Scores) -> Iterator[Figure]:
                     vmax=limit,
                 )
         everything = [ax for line in axes for ax in line]
+        height = figure.get_figheight()
         for image, text in ((gap, "difference, synthetic − real"), (level, "autocorrelation")):
-            figure.colorbar(
-                image, ax=everything, location="bottom", label=text, fraction=0.01, pad=0.01, aspect=50
-            )
-        figure.suptitle("Autocorrelation of the noise by lag (pixels; middle: lag 0)", fontsize=12)
+            bar: dict[str, Any] = {
+                "location": "bottom",
+                "fraction": 0.3 / height,
+                "pad": 0.1 / height,
+                "aspect": 30,
+            }
+            figure.colorbar(image, ax=everything, label=text, **bar)
+        heading(figure, "Autocorrelation of the noise by lag in pixels; in the middle lag 0")
         yield figure
 
 
@@ -146,12 +151,11 @@ def telltale_figures(method: str, test: TwoSampleScore) -> Iterator[Figure]:
                     clean = np.clip(telltale.clean / 255, 0, 1)
                     _picture(axes[2 * row + 1][column], clean, f"noise std {np.std(telltale.noise):.1f}")
             first += width
-        figure.suptitle(
-            f"{method}: two-sample accuracy {test.accuracy:.3f} ± {test.standard_error:.3f}. "
-            "The noise most surely told as synthetic (above) and as real (below), over its clean patch.\n"
-            "p: probability of synthetic, in the classifier's view. "
-            f"Black to white: {NOISE_RANGE:.0f} std of the real patches of that camera and ISO.",
-            fontsize=10,
+        heading(
+            figure,
+            f"{method}: two-sample accuracy {test.accuracy:.3f} ± {test.standard_error:.3f}. The noise most surely "
+            "told as synthetic (above) and as real (below), over its clean patch. p: probability of synthetic, in the "
+            f"classifier's view. Black to white: {NOISE_RANGE:.0f} std of the real patches of that camera and ISO.",
         )
         yield figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "ROWS_PER_PAGE",
     "Panel",
     "figure_png",
+    "heading",
     "legend",
     "line_style",
     "new_figure",
@@ -85,12 +87,17 @@ def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Fi
     return figure, [list(line) for line in axes]
 
 
-def legend(figure: Figure, ax: Axes, entries: int) -> None:
-    """One legend for all panels, above them, with the entries of one of the axes."""
+def legend(figure: Figure, ax: Axes) -> None:
+    """One legend for all panels, above them, with the entries of one of the axes, in as many rows as it takes."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(entries, 6), fontsize=9, frameon=False
-    )
+    widest = 0.7 + 0.085 * max(map(len, labels))  # inches
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=9, frameon=False)
+
+
+def heading(figure: Figure, text: str) -> None:
+    """A title for the whole figure, in as many lines as it takes."""
+    figure.suptitle(textwrap.fill(text, max(20, int(12 * figure.get_figwidth()))), fontsize=10)
 
 
 def figure_png(figure: Figure) -> bytes:
