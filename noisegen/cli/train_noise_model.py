@@ -16,10 +16,18 @@ __all__ = ["command"]
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Checkpoint to write.")
 @click.option(
     "--recipe",
-    type=click.Choice(["compact", "paper"]),
+    type=click.Choice(["compact", "hybrid", "paper"]),
     default="compact",
     show_default=True,
-    help="compact: small and fast, trains on a CPU; paper: sizes and schedule of the NM-FlowGAN paper.",
+    help="compact: small and fast, trains on a CPU; hybrid: with a generator and critic on top; "
+    "paper: sizes and schedule of the NM-FlowGAN paper.",
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a size of the recipe's model, such as structure_width=48; may be repeated.",
 )
 @click.option("--split", help="Use the pairs of this split [default: 'train' where marked, else all].")
 @click.option(
@@ -84,6 +92,7 @@ def command(
     pairs: Path,
     output: Path,
     recipe: str,
+    sizes: tuple[str, ...],
     split: str | None,
     cameras: tuple[str, ...],
     exclude_bad: bool,
@@ -114,6 +123,7 @@ def command(
       noisegen train-noise-model pairs.csv -o camera.safetensors
       noisegen train-noise-model pairs.csv -o paper.safetensors --recipe paper --device cuda
       noisegen train-noise-model pairs.csv -o s6.safetensors --camera S6 --without sal
+      noisegen train-noise-model pairs.csv -o wide.safetensors --size structure_width=48
       torchrun --nproc-per-node 8 -m noisegen train-noise-model pairs.csv -o paper.safetensors --recipe paper
     """
     from dataclasses import replace
@@ -134,6 +144,7 @@ def command(
     config = replace(
         config,
         seed=seed,
+        sizes=tuple(_size(text) for text in sizes),
         without=tuple(part.strip() for part in without.split(",") if part.strip()),
         **{name: value for name, value in given.items() if value is not None},
     )
@@ -157,3 +168,14 @@ def command(
     click.echo(
         f"{output}: trained" if trained else f"{output}: already trained with this recipe on these pairs"
     )
+
+
+def _size(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value a whole number, true or false."""
+    import json
+
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE with a number, true or false") from error

@@ -22,6 +22,7 @@ class TrainConfig:
 
     Attributes:
         preset: architecture, a name in `noisegen.models.nm_flowgan.config.PRESETS`.
+        sizes: fields of the preset that are changed, with their values.
         steps: critic updates; None means `epochs` passes over the patches of a step-48 grid.
         epochs: used when `steps` is None.
         batch: patches per step.
@@ -52,7 +53,8 @@ class TrainConfig:
     """
 
     preset: str = "compact"
-    steps: int | None = 3600
+    sizes: tuple[tuple[str, int | float | bool], ...] = ()
+    steps: int | None = 2000
     epochs: int = 40
     batch: int = 16
     patch: int = 96
@@ -64,7 +66,7 @@ class TrainConfig:
     schedule: str = "cosine"
     generator_every: int = 1
     adversarial: float = 0.03
-    adversarial_from: int = 2000
+    adversarial_from: int = 1500
     penalty: float = 10.0
     statistics: float = 1.0
     quantiles: float = 1.0
@@ -95,7 +97,11 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self) | {"betas": list(self.betas), "without": list(self.without)}
+        return asdict(self) | {
+            "sizes": dict(self.sizes),
+            "betas": list(self.betas),
+            "without": list(self.without),
+        }
 
     def lasting(self, steps: int) -> TrainConfig:
         """The recipe in so many steps, with what begins or recurs at a step moved in proportion."""
@@ -106,15 +112,28 @@ class TrainConfig:
     @property
     def has_generator(self) -> bool:
         """Whether there is a generator, and so a critic, to train."""
-        return PRESETS[self.preset].generator and "gan" not in self.without
+        return self.architecture(3, 8).generator
 
     def architecture(self, channels: int, bit_depth: int) -> NMFlowGANConfig:
         """The model's sizes for pictures of `channels` channels and `bit_depth` bits."""
-        sizes = replace(PRESETS[self.preset], channels=channels, bit_depth=bit_depth)
+        changed: dict[str, Any] = dict(self.sizes)
+        unknown = sorted(changed.keys() - NMFlowGANConfig().to_dict().keys())
+        if unknown:
+            raise UsageError(f"{unknown[0]!r} is no size of a model; see noisegen.models.nm_flowgan.config")
+        sizes = replace(PRESETS[self.preset], **changed | {"channels": channels, "bit_depth": bit_depth})
         without = set(self.without)
         if "flow" in without:
             # One layer, which is never trained, scales normal noise to the data's level.
-            return replace(sizes, structure=False, signal=False, flow_blocks=1, tone=False, tails=False)
+            return replace(
+                sizes,
+                structure=False,
+                signal=False,
+                flow_blocks=1,
+                tone=False,
+                tails=False,
+                intensity_knots=0,
+                period=1,
+            )
         if "gan" in without:
             sizes = replace(sizes, filter_size=0, generator=False)
         return replace(sizes, structure="sal" not in without, signal="sdl" not in without)
@@ -122,6 +141,7 @@ class TrainConfig:
 
 RECIPES: dict[str, TrainConfig] = {
     "compact": TrainConfig(),
+    "hybrid": TrainConfig(preset="hybrid", strategy="two-stage", flow_share=0.5),
     # Section IV-A: 40 epochs, batch 128, Adam 1e-4 halved every 10 epochs, lambda 10, generator every 5th step.
     "paper": TrainConfig(
         preset="paper",

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from noisegen.fitting.draws import Draw
 from noisegen.models.nm_flowgan.layers import (
+    NEAR,
     ConditionalLinear,
+    ConditionCode,
     ConditionTable,
+    IntensityCurve,
     SignalDependent,
     StructureAware,
 )
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 
 __all__ = ["initialise_flow"]
+
+# Pixels near a knot of the noise level's curve that say something about it
+ENOUGH = 500
 
 
 def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bool = True) -> None:
@@ -40,19 +46,22 @@ def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bo
             if isinstance(layer, SignalDependent | StructureAware):
                 factor = 0.01
                 if isinstance(layer, StructureAware) and isinstance(layer.encoder, ConditionTable):
-                    layer.encoder.table.fill_(1.0)
-                    factor = 0.3
+                    layer.encoder.table.fill_(2.0)
+                    factor = 0.2
                 out = layer.body[-2]
                 assert isinstance(out, nn.Conv2d) and out.bias is not None
                 out.weight.mul_(factor)
                 out.bias.zero_()
+        kept = list(draws)
+        for layer in model.flow.layers:
+            if isinstance(layer, IntensityCurve):
+                _initialise_curve(model, layer, kept)
         table = last.log_scale
         period = table.shape[2] if table.dim() == 4 else 1
         sums = torch.zeros(3, len(table), table.shape[1], period, period, device=table.device)
-        for drawn in draws:
+        for drawn in kept:
             code = model.encode(drawn.conditions)
-            uniform_noisy, uniform_clean = drawn.uniform(), drawn.uniform()
-            latent = model.likelihood(drawn.noisy, drawn.clean, code, uniform_noisy, uniform_clean).latent
+            latent = _latent(model, drawn, code)
             squares = latent.unflatten(3, (-1, period)).unflatten(2, (-1, period))
             moments = torch.stack([torch.ones_like(squares), squares, squares.square()]).mean(dim=(3, 5))
             sums.index_add_(1, code.row, moments)
@@ -66,3 +75,30 @@ def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bo
         last.log_scale.copy_(torch.where(seen, -deviation.log(), last.log_scale))
         if last.bias is not None:
             last.bias.copy_(torch.where(seen, -mean / deviation, last.bias))
+
+
+def _initialise_curve(model: NMFlowGAN, layer: IntensityCurve, draws: Sequence[Draw]) -> None:
+    """The relative deviation of latents near each knot's clean value; where pixels are few, that of the next knot."""
+    rows, knots = layer.knots.shape
+    channels = model.channels
+    sums = torch.zeros(2, rows, channels, knots, device=layer.knots.device)
+    for drawn in draws:
+        code = model.encode(drawn.conditions)
+        squares = _latent(model, drawn, code).flatten(2).square()
+        position = (drawn.clean / (model.config.levels - 1) * (knots - 1)).round().long().flatten(2)
+        for total, values in zip(sums, (torch.ones_like(squares), squares), strict=True):
+            zeros = torch.zeros(len(squares), channels, knots, device=squares.device)
+            total.index_add_(0, code.row, zeros.scatter_add_(2, position, values))
+    counts, squares = sums
+    levels = squares.sum(dim=2, keepdim=True) / counts.sum(dim=2, keepdim=True).clamp(min=1)
+    pixels = counts.sum(dim=1)
+    relative = (squares / levels.clamp(min=1e-12)).sum(dim=1) / pixels.clamp(min=1)
+    places = torch.arange(knots, device=sums.device)
+    distance = (places[:, None] - places).abs() + knots * (pixels < ENOUGH)[:, None, :]
+    nearest = relative.gather(1, distance.argmin(dim=2))
+    seen = (pixels >= ENOUGH).any(dim=1, keepdim=True)
+    layer.knots.copy_(torch.where(seen, -0.5 * nearest.clamp(min=1e-4).log() / NEAR, layer.knots))
+
+
+def _latent(model: NMFlowGAN, drawn: Draw, code: ConditionCode) -> Tensor:
+    return model.likelihood(drawn.noisy, drawn.clean, code, drawn.uniform(), drawn.uniform()).latent

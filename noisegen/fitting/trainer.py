@@ -215,6 +215,8 @@ class _Training:
         turn = turn_at(config, step, self.steps)
         if not (turn.flow or turn.generator or turn.critic):
             return {}
+        if turn.generator and (step == 0 or not turn_at(config, step - 1, self.steps).generator):
+            self.fit_correlation()
         drawn = draw(self.sampler, config.seed, step, config.batch, device=self.device, ranks=self.ranks)
         losses = self.optimisation.step(turn, drawn)
         if self.average is not None and (turn.flow or turn.generator):

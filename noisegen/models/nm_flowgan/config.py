@@ -25,10 +25,14 @@ class NMFlowGANConfig:
             paper's Table II leave them out).
         structure_width, structure_depth: channels and 3x3 layers of the structure-aware encoder (receptive field
             2 * depth + 1 of its pixels).
+        structure_modulated: whether the condition scales and shifts the hidden channels of the structure-aware encoder,
+            beside weighting its output.
         structure_stride: side of the squares of pixels that the structure-aware encoder takes for one.
         signal_widths: channels of the signal-dependent encoder's pointwise layers.
         signal_norm: InstanceNorm over the whole picture in the signal-dependent encoder. Without it the pixel-wise
             noise of a pixel does not depend on where the picture was cut.
+        intensity_knots: knots of each condition's curve of the noise level over the clean value, see
+            `noisegen.models.nm_flowgan.layers.IntensityCurve`; 0 for none.
         shift: whether the flow's layers have a bias. What a bias learns is the mean of the noise at each clean value;
             where noisy and clean pictures differ in brightness it learns that difference, which is not noise.
         tone: a tone curve for each camera between noise and the affine layers, and clipped values taken for what they
@@ -60,9 +64,11 @@ class NMFlowGANConfig:
     structure_width: int = 16
     structure_depth: int = 4
     structure_stride: int = 1
+    structure_modulated: bool = False
     signal: bool = True
     signal_widths: tuple[int, ...] = (16, 32, 32, 16)
     signal_norm: bool = True
+    intensity_knots: int = 0
     shift: bool = True
     tone: bool = False
     tails: bool = False
@@ -108,8 +114,10 @@ PRESETS: dict[str, NMFlowGANConfig] = {
         structure_width=24,
         structure_depth=3,
         structure_stride=2,
+        structure_modulated=True,
         signal_widths=(16, 16),
         signal_norm=False,
+        intensity_knots=17,
         shift=False,
         tone=True,
         tails=True,

@@ -59,18 +59,35 @@ def unit_norm(kernels: Tensor) -> Tensor:
 
 
 def filter_latent(latent: Tensor, kernels: Tensor, period: int) -> Tensor:
-    """Filters each picture [B, C, H, W] by its kernels [B, out, in, k, k] over squares of `period` pixels."""
-    batch, _, height, width = latent.shape
-    squares = _wrap(pixel_unshuffle(latent, period), kernels.shape[-1] // 2)
+    """Filters each picture [B, C, H, W] by its kernels [B, out, in, k, k] over squares of `period` pixels.
+
+    A picture too small for the filters is filtered by their middles.
+    """
+    height, width = latent.shape[2:]
+    kernels = _at_most(kernels, -(-height // period), -(-width // period))
+    bottom, right = -height % period, -width % period
+    if not bottom and not right:
+        return _convolve(latent, kernels, period)
+    # What lacks to whole squares is 0, and the rest is scaled up for it.
+    there = F.pad(torch.ones_like(latent), (0, right, 0, bottom))
+    out = _convolve(F.pad(latent, (0, right, 0, bottom)), kernels, period)
+    norm = _convolve(there, kernels.square(), period).sqrt()
+    return out[:, :, :height, :width] / norm[:, :, :height, :width]
+
+
+def _at_most(kernels: Tensor, rows: int, columns: int) -> Tensor:
+    """Kernels of which no two taps fall on the same square of a picture of `rows` x `columns` of them."""
+    size = kernels.shape[-1]
+    down, across = max(0, size // 2 - (rows - 1) // 2), max(0, size // 2 - (columns - 1) // 2)
+    if not down and not across:
+        return kernels
+    return unit_norm(kernels[..., down : size - down, across : size - across])
+
+
+def _convolve(latent: Tensor, kernels: Tensor, period: int) -> Tensor:
+    batch, rows, columns = len(latent), kernels.shape[3] // 2, kernels.shape[4] // 2
+    squares = pixel_unshuffle(latent, period)
+    squares = F.pad(squares, (columns, columns, rows, rows), mode="circular")
     together = squares.reshape(1, -1, *squares.shape[2:]).contiguous()
     out = F.conv2d(together, kernels.flatten(0, 1), groups=batch).unflatten(1, (batch, -1))[0]
-    return pixel_shuffle(out, period)[:, :, :height, :width]
-
-
-def _wrap(picture: Tensor, margin: int) -> Tensor:
-    """A picture [B, C, H, W] with `margin` pixels of its opposite side around it."""
-    for axis in (2, 3):
-        side = picture.shape[axis]
-        index = torch.arange(-margin, side + margin, device=picture.device) % side
-        picture = picture.index_select(axis, index)
-    return picture
+    return pixel_shuffle(out, period)

@@ -13,6 +13,7 @@ from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
     ConditionCode,
     ConditionTable,
+    IntensityCurve,
     ResidualEncoder,
     SignalDependent,
     StructureAware,
@@ -53,6 +54,11 @@ class PixelFlow(nn.Module):
                         config.structure_depth,
                         config.structure_stride,
                         shift,
+                        ConditionTable(
+                            rows, 2 * config.structure_width * (config.structure_depth + 1), std=0.0
+                        )
+                        if config.structure_modulated
+                        else None,
                     )
                 )
             if config.signal:
@@ -61,6 +67,8 @@ class PixelFlow(nn.Module):
                         encoder(channels), channels, config.signal_widths, config.signal_norm, shift
                     )
                 )
+            if config.intensity_knots:
+                layers.append(IntensityCurve(rows, config.intensity_knots))
             layers.append(ConditionalLinear(rows, channels, shift, config.period))
         self.layers = nn.ModuleList(layers)
         self.tone = ToneCurve(len(vocabulary.cameras)) if config.tone else None

@@ -16,12 +16,14 @@ __all__ = [
     "ConditionCode",
     "ConditionTable",
     "ConditionalLinear",
+    "IntensityCurve",
     "ResidualEncoder",
     "SignalDependent",
     "StructureAware",
     "TailWeight",
     "ToneCurve",
     "encode_conditions",
+    "on_curve",
     "pixel_shuffle",
     "pixel_unshuffle",
     "repeat",
@@ -30,6 +32,7 @@ __all__ = [
 
 # Adam moves every parameter by about the learning rate in a step. Curves and tails have further to go than weights.
 FAR = 10.0
+NEAR = 3.0
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,35 @@ def repeat(square: Tensor, picture: Tensor) -> Tensor:
     return tiled[:, :, :height, :width]
 
 
+class IntensityCurve(nn.Module):
+    """Log-scale of each channel as a curve over its own clean value, for each condition: straight between knots.
+
+    The camera's noise level function, which takes the other layers long to learn. The channels share it: what is bright
+    in none of the training scenes in one channel is so in another.
+    """
+
+    def __init__(self, rows: int, knots: int) -> None:
+        super().__init__()
+        self.knots = nn.Parameter(torch.zeros(rows, knots))
+
+    def curve(self, code: ConditionCode) -> Tensor:
+        """Log-scales at the knots, [B, knots]."""
+        return NEAR * code.blend(self.knots[code.row])
+
+    def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, None]:
+        return on_curve(clean, self.curve(code)), None
+
+
+def on_curve(clean: Tensor, curve: Tensor) -> Tensor:
+    """Values [B, C, H, W] of curves [B, knots], evenly spaced over 0 to 1, at clean [B, C, H, W]."""
+    last = curve.shape[1] - 1
+    position = (clean * last).clamp(0, last)
+    left = position.floor().clamp(max=last - 1)
+    index = left.long().flatten(1)
+    start, end = (curve.gather(1, index + step).view(clean.shape) for step in (0, 1))
+    return torch.lerp(start, end, position - left)
+
+
 class SignalDependent(nn.Module):
     """SDL: log-scale and bias per pixel from the clean value and the condition (equations 10 and 11)."""
 
@@ -187,7 +219,7 @@ class StructureAware(nn.Module):
     """SAL: log-scale and bias per pixel from the clean neighbourhood, weighted by the condition (equations 12, 13).
 
     With a stride the neighbourhood is seen in squares of pixels, which reaches as far with a fraction of the
-    arithmetic.
+    arithmetic. With `modulation` the condition also scales and shifts the channels of every hidden layer.
     """
 
     def __init__(
@@ -198,11 +230,13 @@ class StructureAware(nn.Module):
         depth: int,
         stride: int = 1,
         shift: bool = True,
+        modulation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.stride = stride
         self.shift = shift
+        self.modulation = modulation
         squares = channels * stride**2
         layers: list[nn.Module] = [nn.Conv2d(squares, width, 1), nn.ReLU()]
         for _ in range(depth):
@@ -213,8 +247,22 @@ class StructureAware(nn.Module):
     def forward(self, clean: Tensor, code: ConditionCode) -> tuple[Tensor, Tensor | None]:
         weights = self.encoder(code)[:, :, None, None]
         height, width = clean.shape[2:]
-        out = pixel_shuffle(self.body(pixel_unshuffle(clean, self.stride)), self.stride)
-        return split_affine(out[:, :, :height, :width] * weights, self.shift)
+        x = pixel_unshuffle(clean, self.stride)
+        changes = iter(self.hidden_changes(code))
+        for layer in self.body:
+            if isinstance(layer, nn.ReLU):
+                change = next(changes, None)
+                x = x if change is None else change[0] * x + change[1]
+            x = layer(x)
+        return split_affine(pixel_shuffle(x, self.stride)[:, :, :height, :width] * weights, self.shift)
+
+    def hidden_changes(self, code: ConditionCode) -> list[tuple[Tensor, Tensor]]:
+        """Scale and bias [B, width, 1, 1] of each hidden layer's output; none without modulation."""
+        if self.modulation is None:
+            return []
+        hidden = sum(isinstance(layer, nn.ReLU) for layer in self.body)
+        values = self.modulation(code)[:, :, None, None].chunk(2 * hidden, dim=1)
+        return [(1 + scale, bias) for scale, bias in zip(values[::2], values[1::2], strict=True)]
 
 
 class ToneCurve(nn.Module):

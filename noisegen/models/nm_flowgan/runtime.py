@@ -19,8 +19,10 @@ from noisegen.models.nm_flowgan.correlation import filter_latent
 from noisegen.models.nm_flowgan.flow import fold_inverse
 from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
+    IntensityCurve,
     SignalDependent,
     StructureAware,
+    on_curve,
     pixel_shuffle,
     pixel_unshuffle,
     repeat,
@@ -117,7 +119,10 @@ class FusedNMFlowGAN:
     def affine(self, clean: Tensor, constants: _Constants) -> tuple[Tensor, Tensor]:
         """The flow's inverse in units of 2**bit_depth, as log-scale and shift of one affine map per pixel."""
         layers = zip(self.model.flow.layers, constants.flow, strict=True)
-        return fold_inverse(_scale_and_bias(layer, clean, constant) for layer, constant in layers)
+        return fold_inverse(
+            _scale_and_bias(layer, clean, constant, constants.changes.get(layer, ()))
+            for layer, constant in layers
+        )
 
     def generate(self, noise: Tensor, clean: Tensor, levels: list[tuple[Tensor, Tensor]] | None) -> Tensor:
         """`SpatialGenerator.forward`, clean in pixel values; float32 in and out."""
@@ -174,11 +179,13 @@ class _Constants:
 
     def __init__(self, model: NMFlowGAN, conditions: tuple[Condition, ...]) -> None:
         code = model.encode(conditions)
-        nothing = torch.empty(0)
+        self.changes: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
         self.flow: list[tuple[Tensor, Tensor | None]] = []
         for layer in model.flow.layers:
             if isinstance(layer, ConditionalLinear):
                 self.flow.append(layer.tables(code))
+            elif isinstance(layer, IntensityCurve):
+                self.flow.append((layer.curve(code), None))
             elif isinstance(layer, SignalDependent):
                 # The embedding is the same at every pixel: its share of the first pointwise layer is a bias.
                 embedding = layer.encoder(code)
@@ -189,7 +196,8 @@ class _Constants:
                 self.flow.append((bias[:, None, None, :], weight[:, embedding.shape[1] :].contiguous()))
             else:
                 assert isinstance(layer, StructureAware)
-                self.flow.append((layer.encoder(code)[:, :, None, None], nothing))
+                self.flow.append((layer.encoder(code)[:, :, None, None], None))
+                self.changes[layer] = layer.hidden_changes(code)
         flow, generator = model.flow, model.generator
         gamma, toe = (None, None) if flow.tone is None else flow.tone(code)
         self.curve = gamma, toe, None if flow.tails is None else flow.tails(code)
@@ -200,10 +208,15 @@ class _Constants:
 
 
 def _scale_and_bias(
-    layer: nn.Module, clean: Tensor, constant: tuple[Tensor, Tensor | None]
+    layer: nn.Module,
+    clean: Tensor,
+    constant: tuple[Tensor, Tensor | None],
+    changes: Sequence[tuple[Tensor, Tensor]],
 ) -> tuple[Tensor, Tensor | None]:
     if isinstance(layer, ConditionalLinear):
         return repeat(constant[0], clean), None if constant[1] is None else repeat(constant[1], clean)
+    if isinstance(layer, IntensityCurve):
+        return on_curve(clean, constant[0]), None
     if isinstance(layer, SignalDependent):
         bias, weight = constant
         assert weight is not None
@@ -211,15 +224,18 @@ def _scale_and_bias(
         return split_affine(_run(list(layer.body)[1:], x), layer.shift)
     assert isinstance(layer, StructureAware)
     height, width = clean.shape[2:]
-    out = pixel_shuffle(_run(list(layer.body), pixel_unshuffle(clean, layer.stride)), layer.stride)
+    out = _run(list(layer.body), pixel_unshuffle(clean, layer.stride), changes)
+    out = pixel_shuffle(out, layer.stride)
     return split_affine(out[:, :, :height, :width].mul_(constant[0]), layer.shift)
 
 
-def _run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Runs layers with activations in place, which halves their memory traffic."""
+def _run(layers: Sequence[nn.Module], x: Tensor, changes: Sequence[tuple[Tensor, Tensor]] = ()) -> Tensor:
+    """Runs layers with activations in place, which halves their memory traffic; `changes` come before each ReLU."""
+    left = iter(changes)
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         if isinstance(layer, nn.ReLU):
-            F.relu_(x)
+            change = next(left, None)
+            x = F.relu_(x if change is None else torch.addcmul(change[1], x, change[0]))
         elif isinstance(layer, nn.LeakyReLU):
             F.leaky_relu_(x, layer.negative_slope)
         elif isinstance(layer, nn.Tanh):
