@@ -11,7 +11,7 @@ import torch
 
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.config import PRESETS, NMFlowGANConfig
-from noisegen.models.nm_flowgan.layers import ConditionalLinear
+from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
 from noisegen.models.protocol import Randomness
 
@@ -44,6 +44,10 @@ def tiny_model(preset: str, *, critic: bool = False, seed: int = 0, **changes: A
         for name, curve in (("tone.log_gamma", 0.07), ("tails.log_tail", -0.02)):
             if name in model.flow.state_dict():
                 model.flow.get_parameter(name).fill_(curve)
+        # what starts as nothing
+        for name, values in model.flow.named_parameters():
+            if name.endswith((".modulation.table", ".knots")):
+                values.normal_(std=0.05)
         if model.correlation is not None:
             model.correlation.table.add_(0.05 * torch.randn(model.correlation.table.shape))
         for layer in model.flow.layers:
@@ -53,8 +57,8 @@ def tiny_model(preset: str, *, critic: bool = False, seed: int = 0, **changes: A
                         iso_index * len(VOCABULARY.cameras), (iso_index + 1) * len(VOCABULARY.cameras)
                     )
                     layer.log_scale[rows] = math.log(256 / NOISE_STD[iso]) / config.flow_blocks
-            else:
-                last = layer.get_submodule("body")[-2]  # type: ignore[index]
+            elif isinstance(layer, SignalDependent | StructureAware):
+                last = layer.body[-2]
                 for values in (last.weight, last.bias):
                     scales = len(values) // 2 if config.shift else len(values)
                     values[:scales] *= 0.2

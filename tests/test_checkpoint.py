@@ -30,7 +30,7 @@ CARD = {"licence": "for tests only", "scores": {"kld_nm": 0.03}}
 def path(tmp_path: Path) -> Path:
     """A good checkpoint."""
     target = tmp_path / "folder" / "model.safetensors"
-    write_checkpoint(target, nm_flowgan_checkpoint(tiny_model("compact"), CARD))
+    write_checkpoint(target, nm_flowgan_checkpoint(tiny_model("hybrid"), CARD))
     return target
 
 
@@ -48,7 +48,7 @@ def rewrite_header(path: Path, **changes: object) -> None:
     save_file(dict(checkpoint.tensors), path, {"noisegen": json.dumps(fields | changes)})
 
 
-@pytest.mark.parametrize("preset", ["paper", "compact"])
+@pytest.mark.parametrize("preset", ["paper", "compact", "hybrid"])
 @pytest.mark.parametrize("critic", [False, True])
 def test_a_model_comes_back_as_it_was(tmp_path: Path, preset: str, critic: bool) -> None:
     model = tiny_model(preset, critic=critic, channels=1, bit_depth=12)
@@ -77,7 +77,7 @@ def test_loading_leaves_the_global_random_stream_alone(path: Path) -> None:
 
 def test_equal_models_make_equal_files_and_leave_no_other(path: Path) -> None:
     again = path.with_name("again.safetensors")
-    write_checkpoint(again, nm_flowgan_checkpoint(tiny_model("compact"), CARD))
+    write_checkpoint(again, nm_flowgan_checkpoint(tiny_model("hybrid"), CARD))
     assert again.read_bytes() == path.read_bytes()
     assert checkpoint_sha256(again) == checkpoint_sha256(path)
     assert sorted(file.name for file in path.parent.iterdir()) == ["again.safetensors", "model.safetensors"]

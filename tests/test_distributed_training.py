@@ -51,7 +51,7 @@ def keep(*args, ranks, **options):
     # Once more, with a loss that is not finite on one rank.
     if ranks.rank == 1:
         distance = steps.statistics_distance
-        steps.statistics_distance = lambda fake, real: distance(fake, real) * float("nan")
+        steps.statistics_distance = lambda fake, real, **options: distance(fake, real, **options) * float("nan")
     pairs, config, work = args
     with pytest.raises(NoisegenError) as error:
         train(pairs, config, work.with_name("again"), ranks=ranks, **options)

@@ -13,7 +13,10 @@ from noisegen.errors import InputError
 from noisegen.models import load_noise_model, nm_flowgan_checkpoint, prepare_for_synthesis
 from noisegen.models.checkpoint import write_checkpoint
 from noisegen.models.classical import Awgn
+from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.winograd import WINOGRAD_CHANNELS
+
+PRESET_NAMES = sorted(PRESETS)
 
 
 def assert_alike(drawn: torch.Tensor, expected: torch.Tensor) -> None:
@@ -23,7 +26,7 @@ def assert_alike(drawn: torch.Tensor, expected: torch.Tensor) -> None:
     assert (difference > 0).float().mean() < 0.001
 
 
-@pytest.mark.parametrize("preset", ["paper", "compact"])
+@pytest.mark.parametrize("preset", PRESET_NAMES)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (37, 53), (5, 3)])
 def test_each_pixel_is_drawn_as_by_the_model_itself(
@@ -47,7 +50,7 @@ ABLATIONS = [
 ]
 
 
-@pytest.mark.parametrize("preset", ["paper", "compact"])
+@pytest.mark.parametrize("preset", PRESET_NAMES)
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_a_model_without_some_of_its_parts_is_no_exception(
     preset: str, ablation: dict[str, bool], tmp_path: Path
@@ -66,7 +69,7 @@ def test_a_model_without_some_of_its_parts_is_no_exception(
             assert_alike(drawn, expected)
 
 
-@pytest.mark.parametrize("preset", ["paper", "compact"])
+@pytest.mark.parametrize("preset", ["paper", "hybrid"])
 def test_wide_networks_are_no_exception(preset: str) -> None:
     model = tiny_model(preset, unet_width=WINOGRAD_CHANNELS, unet_depth=2)
     fast = prepare_for_synthesis(model, device="cpu")
@@ -75,7 +78,7 @@ def test_wide_networks_are_no_exception(preset: str) -> None:
         assert_alike(fast.sample(clean, [A400], noise=noise), model.sample(clean, [A400], noise=noise))
 
 
-@pytest.mark.parametrize("preset", ["paper", "compact"])
+@pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_a_tile_comes_out_the_same_each_time_and_near_that_of_a_batch(preset: str) -> None:
     model = tiny_model(preset)
     clean, noise = inputs(model, 40, 56, batch=3)
@@ -89,8 +92,9 @@ def test_a_tile_comes_out_the_same_each_time_and_near_that_of_a_batch(preset: st
         assert torch.equal(again.sample(part, conditions[index : index + 1], noise=part_noise), alone)
 
 
-def test_neither_the_model_nor_its_inputs_are_changed() -> None:
-    model = tiny_model("compact", critic=True)
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_neither_the_model_nor_its_inputs_are_changed(preset: str) -> None:
+    model = tiny_model(preset, critic=True)
     weights = {name: values.clone() for name, values in model.state_dict().items()}
     clean, noise = inputs(model, 20, 30, batch=2)
     kept = clean.clone(), noise.normal.clone(), noise.uniform.clone()
@@ -105,7 +109,7 @@ def test_neither_the_model_nor_its_inputs_are_changed() -> None:
 
 def test_bfloat16_stays_within_a_quarter_of_a_grey_level() -> None:
     # 16 bits, so that rounding to whole values hides nothing
-    model = tiny_model("compact", bit_depth=16, unet_width=16)
+    model = tiny_model("hybrid", bit_depth=16, unet_width=16)
     clean, noise = inputs(model, 64, 96, batch=2)
     expected = model.sample(clean, [A400, A1600], noise=noise)
     fast = prepare_for_synthesis(model, device="cpu", precision="bfloat16")
@@ -114,9 +118,10 @@ def test_bfloat16_stays_within_a_quarter_of_a_grey_level() -> None:
     assert difference.mean().abs() < 0.05
 
 
+@pytest.mark.parametrize("preset", ["compact", "hybrid"])
 @pytest.mark.parametrize("bit_depth", [12, 16])
-def test_deep_pictures_are_drawn_as_by_the_model_itself(bit_depth: int) -> None:
-    model = tiny_model("compact", bit_depth=bit_depth)
+def test_deep_pictures_are_drawn_as_by_the_model_itself(preset: str, bit_depth: int) -> None:
+    model = tiny_model(preset, bit_depth=bit_depth)
     clean, noise = inputs(model, 37, 53)
     drawn = prepare_for_synthesis(model, device="cpu").sample(clean, [A400], noise=noise)
     difference = (drawn - model.sample(clean, [A400], noise=noise)).abs()

@@ -18,6 +18,7 @@ from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.run import train_noise_model
 from noisegen.fitting.schedule import turn_at
 from noisegen.models import load_noise_model
+from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.layers import ConditionalLinear
 
 
@@ -52,7 +53,7 @@ def flow_gradients(training: trainer._Training) -> list[torch.Tensor]:
     return [p.grad for p in training.model.flow.parameters() if p.grad is not None]
 
 
-@pytest.mark.parametrize("preset", ["compact", "paper"])
+@pytest.mark.parametrize("preset", ["hybrid", "paper"])
 def test_only_in_joint_training_do_the_generator_s_losses_reach_the_flow(table: Path, preset: str) -> None:
     for strategy, reached in (("simultaneous", False), ("joint", True)):
         gradients = []
@@ -66,11 +67,11 @@ def test_only_in_joint_training_do_the_generator_s_losses_reach_the_flow(table: 
 
 
 def test_joint_training_moves_all_networks_at_once(table: Path) -> None:
-    training = begin(table, recipe(strategy="joint", adversarial_from=0))
+    training = begin(table, recipe("hybrid", strategy="joint", adversarial_from=0))
     assert moved_by(training, 0) == {"flow", "generator", "critic"}
 
 
-@pytest.mark.parametrize("preset", ["compact", "paper"])
+@pytest.mark.parametrize("preset", ["hybrid", "paper"])
 def test_in_two_stages_the_flow_comes_first_and_then_stays_as_it_is(table: Path, preset: str) -> None:
     config = recipe(preset, strategy="two-stage", flow_share=0.4, steps=5, generator_every=1)
     training = begin(table, replace(config, adversarial_from=0))
@@ -89,7 +90,7 @@ def test_the_rates_run_through_their_schedule_in_each_stage() -> None:
 
 
 def test_in_two_stages_the_critic_waits_for_the_generator() -> None:
-    config = replace(RECIPES["compact"], strategy="two-stage", flow_share=0.5, adversarial_from=2)
+    config = recipe("hybrid", strategy="two-stage", flow_share=0.5, adversarial_from=2)
     assert [turn_at(config, step, 8).critic for step in range(8)] == [False] * 4 + [True] * 4
     assert [turn_at(config, step, 8).flow for step in range(8)] == [True] * 4 + [False] * 4
 
@@ -103,7 +104,7 @@ ABLATIONS = {
 }
 
 
-@pytest.mark.parametrize("preset", ["compact", "paper"])
+@pytest.mark.parametrize("preset", ["hybrid", "paper"])
 @pytest.mark.parametrize("without", ABLATIONS)
 def test_an_ablation_trains_what_is_left_and_its_checkpoint_says_what_that_is(
     table: Path, preset: str, without: str, tmp_path: Path
@@ -112,7 +113,10 @@ def test_an_ablation_trains_what_is_left_and_its_checkpoint_says_what_that_is(
     output = tmp_path / "model.safetensors"
     train_noise_model(table, output, config, quiet=True)
     model = load_noise_model(output)
-    assert {type(layer).__name__ for layer in model.flow.layers} == ABLATIONS[without]
+    layers = set(ABLATIONS[without])
+    if PRESETS[preset].intensity_knots and without != "flow":
+        layers.add("IntensityCurve")
+    assert {type(layer).__name__ for layer in model.flow.layers} == layers
     assert (model.generator is None) == (without == "gan")
     logged = {line.split(",")[1] for line in (tmp_path / "model.safetensors.train/log.csv").open()}
     assert ("nll" in logged) == (without != "flow")
@@ -120,10 +124,10 @@ def test_an_ablation_trains_what_is_left_and_its_checkpoint_says_what_that_is(
 
 
 def test_without_a_flow_the_generator_gets_noise_of_one_level_that_is_never_trained(table: Path) -> None:
-    training = begin(table, recipe(without=("flow",), adversarial_from=0))
+    training = begin(table, recipe("hybrid", without=("flow",), adversarial_from=0))
     (layer,) = training.model.flow.layers
     assert isinstance(layer, ConditionalLinear)
-    assert layer.log_scale.unique().numel() == 1 and not layer.bias.any()
+    assert layer.log_scale.unique().numel() == 1 and (layer.bias is None or not layer.bias.any())
     # noise of 6 and 15 grey levels in the two pictures, drawn about equally often
     level = 256 * (-layer.log_scale.detach()).exp().mean().item()
     assert level == pytest.approx(((6**2 + 15**2) / 2) ** 0.5, rel=0.2)
@@ -131,7 +135,7 @@ def test_without_a_flow_the_generator_gets_noise_of_one_level_that_is_never_trai
 
 
 def test_without_a_generator_only_the_flow_is_trained(table: Path) -> None:
-    training = begin(table, recipe(without=("gan",), adversarial_from=0, steps=STEPS))
+    training = begin(table, recipe("hybrid", without=("gan",), adversarial_from=0, steps=STEPS))
     assert training.model.critic is None
     assert moved_by(training, 0) == {"flow"}
 

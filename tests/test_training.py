@@ -32,9 +32,11 @@ from noisegen.fitting.run import train_noise_model
 from noisegen.fitting.selection import select_pairs
 from noisegen.models import Randomness, load_noise_model
 from noisegen.models.checkpoint import read_checkpoint
+from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.progress import Progress
 
 STATE = "state.safetensors"
+PRESET_NAMES = sorted(PRESETS)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -53,7 +55,7 @@ def table(tmp_path: Path) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The model of each preset after a training that ran through."""
     table = two_cameras(tmp_path_factory.mktemp("whole"))
-    return {preset: train(table, preset, preset) for preset in ("compact", "paper")}
+    return {preset: train(table, preset, preset) for preset in PRESET_NAMES}
 
 
 def train(table: Path, name: str, preset: str = "compact", **changes: object) -> Path:
@@ -76,7 +78,7 @@ def losses_of(output: Path) -> dict[str, dict[int, float]]:
     return losses
 
 
-@pytest.mark.parametrize("preset", ["compact", "paper"])
+@pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_the_same_seed_gives_the_same_model_bit_by_bit(
     table: Path, whole: dict[str, Path], preset: str
 ) -> None:
@@ -91,7 +93,7 @@ def test_another_seed_gives_another_model(table: Path, whole: dict[str, Path]) -
     assert not any(torch.equal(values, other[name]) for name, values in first.items())
 
 
-@pytest.mark.parametrize("preset", ["compact", "paper"])
+@pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_an_interrupted_training_ends_as_if_it_had_run_through(
     table: Path, whole: dict[str, Path], monkeypatch: pytest.MonkeyPatch, preset: str
 ) -> None:
@@ -129,7 +131,7 @@ def kill(self, n=1, **fields):
 Progress.update = kill
 shrink(pytest.MonkeyPatch())
 table = Path(sys.argv[1])
-train_noise_model(table, table.with_name("killed.safetensors"), recipe(), quiet=True)
+train_noise_model(table, table.with_name("killed.safetensors"), recipe("hybrid"), quiet=True)
 """
 
 
@@ -140,7 +142,7 @@ def test_a_killed_training_ends_as_if_it_had_run_through(table: Path, whole: dic
     assert process.returncode == -signal.SIGKILL
     killed = table.parent / "killed.safetensors"
     assert state_of(killed).exists() and not killed.exists()
-    assert_same_weights(train(table, "killed"), whole["compact"])
+    assert_same_weights(train(table, "killed", "hybrid"), whole["hybrid"])
 
 
 def test_a_finished_model_is_left_as_it_is_and_never_overwritten_by_another(table: Path) -> None:
@@ -182,11 +184,22 @@ def test_a_damaged_state_is_refused_with_what_to_do(table: Path, damage: bytes |
 
 
 def test_critic_and_adversarial_loss_join_at_their_step(whole: dict[str, Path]) -> None:
-    losses = losses_of(whole["compact"])
+    losses = losses_of(whole["hybrid"])
     assert set(losses) == {"nll", "statistics", "quantiles", "critic", "generator"}
     for name in ("critic", "generator"):
         assert sorted(losses[name]) == list(range(2, STEPS))
     assert sorted(losses["nll"]) == list(range(STEPS))
+
+
+def test_a_model_of_flow_and_filter_is_trained_by_its_likelihood_alone(whole: dict[str, Path]) -> None:
+    losses = losses_of(whole["compact"])
+    assert set(losses) == {"nll"} and sorted(losses["nll"]) == list(range(STEPS))
+    table = read_checkpoint(whole["compact"]).tensors["correlation.table"]
+    middle = table[:, :, 1, 1].unflatten(1, (12, 12))
+    # both conditions' filters were fitted, and are of norm 1
+    norms = table.unflatten(1, (12, 12)).square().sum(dim=(2, 3, 4))
+    torch.testing.assert_close(norms[[0, 3]], torch.ones(2, 12))
+    assert all((middle[row] != torch.eye(12)).any() for row in (0, 3))
 
 
 def test_the_paper_recipe_steps_its_generator_once_in_several_critic_steps(whole: dict[str, Path]) -> None:
@@ -197,8 +210,8 @@ def test_the_paper_recipe_steps_its_generator_once_in_several_critic_steps(whole
 
 
 def test_the_generator_s_losses_do_not_move_the_flow(table: Path, whole: dict[str, Path]) -> None:
-    full = read_checkpoint(whole["compact"])
-    alone = read_checkpoint(train(table, "alone", adversarial=0.0, statistics=0.0, quantiles=0.0))
+    full = read_checkpoint(whole["hybrid"])
+    alone = read_checkpoint(train(table, "alone", "hybrid", adversarial=0.0, statistics=0.0, quantiles=0.0))
     moved = {
         name.split(".")[0] for name, t in full.tensors.items() if not torch.equal(t, alone.tensors[name])
     }
@@ -208,8 +221,8 @@ def test_the_generator_s_losses_do_not_move_the_flow(table: Path, whole: dict[st
 def test_the_flow_s_gradient_is_that_of_its_likelihood_alone(table: Path) -> None:
     gradients = []
     for weight in (1.0, 0.0):
-        losses = recipe(adversarial=weight, statistics=weight, quantiles=weight, adversarial_from=0)
-        training = trainer._Training(read_pairs(table), losses, 3, 8, "cpu", False, Ranks())
+        config = recipe("hybrid", adversarial=weight, statistics=weight, quantiles=weight, adversarial_from=0)
+        training = trainer._Training(read_pairs(table), config, 3, 8, "cpu", False, Ranks())
         training.start(table.parent / "none", {})
         training.step(0)
         gradients.append([p.grad for p in training.model.flow.parameters()])
@@ -228,7 +241,7 @@ def test_the_penalty_s_positions_are_drawn_from_0_to_1(table: Path, monkeypatch:
         return loss(score, real, fake, alpha, penalty)  # type: ignore[arg-type]
 
     monkeypatch.setattr(steps, "critic_loss", record)
-    train(table, "model")
+    train(table, "model", "hybrid")
     assert len(drawn) == len(set(drawn)) == 3 * (STEPS - 2)
     assert min(drawn) >= 0 and max(drawn) <= 1
     assert min(drawn) < 0.25 and max(drawn) > 0.75
@@ -245,12 +258,12 @@ def test_the_flow_starts_at_the_spread_of_each_camera_s_noise(table: Path) -> No
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    def broken(fake: torch.Tensor, real: torch.Tensor, *, variance: bool) -> torch.Tensor:
         return (fake * float("nan")).mean()
 
     monkeypatch.setattr(steps, "statistics_distance", broken)
     with pytest.raises(NoisegenError, match="loss statistics is nan at step 0"):
-        train(table, "model")
+        train(table, "model", "hybrid")
     assert not state_of(table.parent / "model.safetensors").exists()
 
 

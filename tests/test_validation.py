@@ -71,13 +71,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
 
 
 def weights_after(table: Path, steps: int) -> dict[str, torch.Tensor]:
-    """The averaged weights after so many of `STEPS` steps."""
+    """The averaged weights after so many of `STEPS` steps, and the filter fitted to them."""
     training = trainer._Training(
         read_pairs(table, split="train"), recipe(), 3, 8, "cpu", False, trainer.Ranks()
     )
     training.start(table.parent / "none", {})
     for step in range(steps):
         training.step(step)
+    training.fit_correlation()
     assert training.average is not None
     return training.average.state_dict()
 
@@ -114,10 +115,13 @@ def test_the_last_weights_become_the_model_where_that_is_wanted(
         assert torch.equal(checkpoint.tensors[name], values), name
 
 
-def test_validation_does_not_change_the_training(table: Path) -> None:
-    validated = train(table, "validated", keep="last")
-    alone = table.parent / "alone.safetensors"
-    train_noise_model(table, alone, recipe(keep="last"), validate_split="", quiet=True)
+@pytest.mark.parametrize("preset", ["compact", "hybrid"])
+def test_validation_does_not_change_the_training(table: Path, preset: str) -> None:
+    validated, alone = (table.parent / f"{name}.safetensors" for name in ("validated", "alone"))
+    config = recipe(preset, keep="last", validate_every=2)
+    train_noise_model(table, validated, config, quiet=True)
+    train_noise_model(table, alone, config, validate_split="", quiet=True)
+    assert read_checkpoint(validated).card["selection"] is not None
     assert_same_weights(validated, alone)
     assert read_checkpoint(alone).card["selection"] is None
 

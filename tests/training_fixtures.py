@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from noisegen.fitting import draws, trainer
+from noisegen.fitting import correlation, draws, trainer
 from noisegen.fitting.config import RECIPES, TrainConfig
 from noisegen.models.checkpoint import read_checkpoint
 from noisegen.models.nm_flowgan.config import PRESETS
@@ -69,23 +69,25 @@ def shrink(monkeypatch: pytest.MonkeyPatch, *, curves: bool = False) -> None:
     """
     for name, preset in list(PRESETS.items()):
         widths = {"unet_width": 4, "critic_width": 2, "structure_width": 4, "structure_depth": 1}
-        small = replace(preset, unet_depth=min(3, preset.unet_depth), **widths)  # type: ignore[arg-type]
+        depths = {"unet_depth": min(3, preset.unet_depth), "filter_size": min(3, preset.filter_size)}
+        small = replace(preset, **widths, **depths)  # type: ignore[arg-type]
         monkeypatch.setitem(PRESETS, name, small)
     monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
     monkeypatch.setattr(trainer, "LOG_EVERY", 1)
     monkeypatch.setattr(draws, "INIT_BATCHES", 2)
+    monkeypatch.setattr(correlation, "PATCHES", 4)
     if not curves:
         monkeypatch.setattr(trainer, "write_curves", lambda *_, **__: None)
 
 
 def recipe(preset: str = "compact", **changes: object) -> TrainConfig:
-    """A recipe for a few small steps in which every loss takes part."""
-    small: dict[str, object] = {"steps": STEPS, "batch": 3, "patch": 64}
-    if preset == "compact":
-        small["adversarial_from"] = 2
-    else:
+    """A recipe for a few small steps in which every loss of the preset takes part."""
+    small: dict[str, object] = {"preset": preset, "steps": STEPS, "batch": 3, "patch": 64}
+    if preset == "paper":
         small["generator_every"] = 2
-    return replace(RECIPES[preset], **(small | changes))  # type: ignore[arg-type]
+    else:
+        small |= {"adversarial_from": 2, "strategy": "simultaneous"}
+    return replace(RECIPES.get(preset, RECIPES["compact"]), **(small | changes))  # type: ignore[arg-type]
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
