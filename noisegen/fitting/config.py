@@ -44,8 +44,9 @@ class TrainConfig:
             also move the flow; "two-stage": the flow by its likelihood, then, with the flow frozen, the generator.
         flow_share: share of the steps that the first of two stages takes.
         without: parts that are left out (the paper's Table II): "sal" and "sdl", the structure-aware and
-            signal-dependent layers of the flow; "gan", the generator and its critic; "flow", the whole flow, where
-            the generator gets normal noise of one level for all conditions instead.
+            signal-dependent layers of the flow (and its curve of the noise level); "gan", the generator, its critic
+            and the filter; "flow", the whole flow, where the generator gets normal noise of one level for all
+            conditions instead.
         validate_every: steps between two validations; there is one at the end in any case.
         validate_pictures: pictures of a condition that are validated on.
         validate_crop: side of their central square in pixels.
@@ -136,7 +137,9 @@ class TrainConfig:
             )
         if "gan" in without:
             sizes = replace(sizes, filter_size=0, generator=False)
-        return replace(sizes, structure="sal" not in without, signal="sdl" not in without)
+        if "sdl" in without:
+            sizes = replace(sizes, signal=False, intensity_knots=0)
+        return replace(sizes, structure="sal" not in without)
 
 
 RECIPES: dict[str, TrainConfig] = {
