@@ -91,6 +91,10 @@ class TrainConfig:
             raise UsageError("without flow and without gan there is nothing to train; leave out one of them")
         if self.strategy != "simultaneous" and {"flow", "gan"} & set(self.without):
             raise UsageError(f"strategy {self.strategy} needs the flow and the generator; leave out neither")
+        if (self.strategy != "simultaneous" or "flow" in self.without) and not self.has_generator:
+            raise UsageError(
+                f"the model of recipe {self.preset} has no generator, which this needs; use --recipe hybrid or paper"
+            )
         if not 0 < self.flow_share < 1:
             raise UsageError(
                 f"the first stage's share of the steps must lie between 0 and 1, not {self.flow_share}"
