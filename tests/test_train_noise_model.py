@@ -97,3 +97,35 @@ def test_the_command_trains_and_tells_so(table: Path, monkeypatch: pytest.Monkey
     assert (recorded["steps"], recorded["batch"], recorded["seed"], recorded["patch"]) == (2, 3, 5, 64)
     code, output = run(table, *options)
     assert code == 0 and "already trained" in output
+
+
+def test_a_size_can_be_changed_and_stands_in_the_checkpoint(table: Path) -> None:
+    code, _ = run(
+        table,
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--patch",
+        "64",
+        "--size",
+        "structure_width=6",
+        "--size",
+        "tone=false",
+    )
+    assert code == 0
+    read = read_checkpoint(table.parent / "m.safetensors")
+    assert read.config["structure_width"] == 6 and read.config["tone"] is False
+    assert read.card["recipe"]["sizes"] == {"structure_width": 6, "tone": False}
+
+
+@pytest.mark.parametrize("size", ["structure_widht=6", "structure_width=six", "structure_width"])
+def test_a_size_that_is_none_is_refused(untrained: Path, size: str) -> None:
+    code, output = run(untrained, "--size", size)
+    assert code == 2 and size.split("=")[0] in output
+
+
+@pytest.mark.parametrize("option", [["--strategy", "joint"], ["--without", "flow"]])
+def test_what_needs_a_generator_is_refused_without_one(untrained: Path, option: list[str]) -> None:
+    code, output = run(untrained, *option)
+    assert code == 2 and "--recipe hybrid" in output

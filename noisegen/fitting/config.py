@@ -82,6 +82,7 @@ class TrainConfig:
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
+        self.architecture(3, 8)  # refuses sizes that are none
         if self.strategy not in STRATEGIES:
             raise UsageError(f"unknown strategy {self.strategy!r}; use {', '.join(STRATEGIES)}")
         unknown = [part for part in self.without if part not in PARTS]
