@@ -36,6 +36,10 @@ def test_each_pixel_is_drawn_as_by_the_model_itself(
     fast = prepare_for_synthesis(model, device="cpu")
     clean, noise = inputs(model, height, width, batch=4)
     conditions = [A100, A400, B400, A1600]
+    for index in range(4):
+        part, part_noise = one_of(clean, noise, index)
+        expected = model.sample(part, conditions[index : index + 1], noise=part_noise)
+        assert_alike(fast.sample(part, conditions[index : index + 1], noise=part_noise), expected)
     assert_alike(fast.sample(clean, conditions, noise=noise), model.sample(clean, conditions, noise=noise))
     exact = conditions[:1] * 4
     assert_alike(fast.sample(clean, exact, noise=noise), model.sample(clean, exact, noise=noise))
@@ -67,6 +71,37 @@ def test_a_model_without_some_of_its_parts_is_no_exception(
         drawn = fast.sample(clean, [A400, B400], noise=noise)
         if precision == "float32" or not model.config.generator:
             assert_alike(drawn, expected)
+
+
+SIZES = [
+    {"structure_stride": 1},
+    {"period": 1},
+    {"period": 1, "structure_stride": 1, "filter_size": 0},
+    {"tone": False},
+    {"tails": False, "intensity_knots": 0},
+    {"structure_modulated": False, "flow_blocks": 2},
+    {"shift": True},
+    {"signal_norm": True},
+    {"tone": False, "tails": False, "intensity_knots": 0, "structure": False, "signal": False, "period": 1},
+    {"latent": False, "filter_size": 0, "tone": False, "tails": False},
+]
+
+
+@pytest.mark.parametrize("changes", SIZES, ids=lambda changes: ",".join(changes))
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (21, 35)])
+def test_other_sizes_than_the_presets_are_no_exception(
+    changes: dict[str, int | bool], height: int, width: int
+) -> None:
+    model = tiny_model("compact", **changes)
+    fast = prepare_for_synthesis(model, device="cpu")
+    clean, noise = inputs(model, height, width, batch=3)
+    conditions = [A400, B400, A1600]
+    assert_alike(fast.sample(clean, conditions, noise=noise), model.sample(clean, conditions, noise=noise))
+    part, part_noise = one_of(clean, noise, 1)
+    assert_alike(
+        fast.sample(part, conditions[1:2], noise=part_noise),
+        model.sample(part, conditions[1:2], noise=part_noise),
+    )
 
 
 @pytest.mark.parametrize("preset", ["paper", "hybrid"])

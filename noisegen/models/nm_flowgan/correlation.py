@@ -88,6 +88,9 @@ def _convolve(latent: Tensor, kernels: Tensor, period: int) -> Tensor:
     batch, rows, columns = len(latent), kernels.shape[3] // 2, kernels.shape[4] // 2
     squares = pixel_unshuffle(latent, period)
     squares = F.pad(squares, (columns, columns, rows, rows), mode="circular")
-    together = squares.reshape(1, -1, *squares.shape[2:]).contiguous()
-    out = F.conv2d(together, kernels.flatten(0, 1), groups=batch).unflatten(1, (batch, -1))[0]
+    # On a CPU the channels of one picture are convolved faster side by side.
+    layout = torch.channels_last if batch == 1 else torch.contiguous_format
+    together = squares.reshape(1, -1, *squares.shape[2:]).contiguous(memory_format=layout)
+    weights = kernels.flatten(0, 1).contiguous(memory_format=layout)
+    out = F.conv2d(together, weights, groups=batch).unflatten(1, (batch, -1))[0]
     return pixel_shuffle(out, period)

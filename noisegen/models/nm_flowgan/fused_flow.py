@@ -1,0 +1,215 @@
+"""The flow's inverse for synthesis where its layers have no biases: few passes over the pixels, all of them vectorised.
+
+Without biases the order of the layers does not matter. Their log-scales are summed, and what does not depend on the
+pixel is computed once for each batch of conditions and folded into weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from noisegen.models.nm_flowgan.config import NMFlowGANConfig
+from noisegen.models.nm_flowgan.flow import PixelFlow
+from noisegen.models.nm_flowgan.layers import (
+    ConditionalLinear,
+    ConditionCode,
+    IntensityCurve,
+    SignalDependent,
+    StructureAware,
+    pixel_shuffle,
+    repeat,
+)
+from noisegen.models.nm_flowgan.transform import SMALLEST
+
+__all__ = ["FusedFlow", "can_fuse"]
+
+# Pixels of which a CPU's cache holds all hidden channels of the signal-dependent layer
+CHUNK = 8192
+
+# Pixel values [B, C, H, W], dequantized, to a share of the log-scale of the noise.
+_Term = Callable[[Tensor], Tensor]
+
+
+def can_fuse(config: NMFlowGANConfig) -> bool:
+    """Whether `FusedFlow` can stand for the flow of such a model."""
+    return config.latent and not config.shift and not config.signal_norm
+
+
+class FusedFlow:
+    """The flow's inverse for the conditions of one batch, in pixel values.
+
+    Args:
+        flow: of a model that `can_fuse`, in eval mode.
+        levels: number of grey levels.
+        code: the conditions.
+    """
+
+    def __init__(self, flow: PixelFlow, levels: float, code: ConditionCode) -> None:
+        self.tail_inverse = self.gamma_inverse = self.toe = None
+        # What all pixels' log-scales have in common: of the unit, and of the halves and powers in `render`.
+        common = code.onehot.new_full((1, 1, 1, 1), math.log(levels))
+        if flow.tails is not None:
+            self.tail_inverse = 1 / flow.tails(code)
+            common = common - math.log(2)
+        if flow.tone is not None:
+            gamma, toe = flow.tone(code)
+            self.gamma_inverse, self.toe = 1 / gamma, toe * levels
+            common = common + torch.log(gamma)
+        self.terms: list[_Term] = []
+        table, period = common, 1
+        structures = []
+        for layer in flow.layers:
+            if isinstance(layer, ConditionalLinear):
+                table = table - layer.tables(code)[0]
+                period = table.shape[-1]
+            elif isinstance(layer, IntensityCurve):
+                self.terms.append(_curve(layer, levels, code))
+            elif isinstance(layer, SignalDependent):
+                self.terms.append(_signal(layer, levels, code))
+            else:
+                assert isinstance(layer, StructureAware)
+                structures.append(layer)
+        for index, layer in enumerate(structures):
+            takes = index == 0 and layer.stride == period
+            self.terms.append(_structure(layer, levels, code, table if takes else None))
+            if takes:
+                table = torch.zeros_like(common)
+        self.table: Tensor | None = table if table.any() else None
+
+    def render(self, latent: Tensor, values: Tensor) -> Tensor:
+        """latent -> noisy pixel values, neither rounded nor clipped; those of whole level k lie in [k, k + 1).
+
+        Args:
+            latent: float32 [B, C, H, W].
+            values: clean + uniform, pixel values; left as they are.
+        """
+        if self.tail_inverse is None:
+            noise = torch.exp(self.log_scale(values)).mul_(latent)
+        else:
+            # sinh(a * asinh(x)) by e^asinh(x) = x + sqrt(1 + x^2)
+            power = torch.square(latent).add_(1).sqrt_().add_(latent)
+            power.log_().mul_(self.tail_inverse).exp_()
+            noise = power.sub_(torch.reciprocal(power)).mul_(torch.exp(self.log_scale(values)))
+        if self.gamma_inverse is None or self.toe is None:
+            return noise.add_(values)
+        base = values + self.toe
+        noise.div_(base).add_(1).clamp_(min=SMALLEST)
+        return noise.log_().mul_(self.gamma_inverse).exp_().mul_(base).sub_(self.toe)
+
+    def log_scale(self, values: Tensor) -> Tensor:
+        """Log-scale of the noise before the tone curve, up to the factors that `render` leaves out."""
+        total: Tensor | None = None
+        for term in self.terms:
+            total = term(values) if total is None else total.add_(term(values))
+        if self.table is None:
+            assert total is not None
+            return total
+        table = repeat(self.table, values)
+        return table.expand_as(values) if total is None else total.add_(table)
+
+
+def _curve(layer: IntensityCurve, levels: float, code: ConditionCode) -> _Term:
+    curve = -layer.curve(code)
+    batch, knots = curve.shape
+    slopes = curve.diff(dim=1)
+    starts = curve[:, :-1] - torch.arange(knots - 1, device=curve.device) * slopes
+    # One more, for values at the very end
+    tables = [F.pad(values, (0, 1), mode="replicate").flatten() for values in (starts, slopes)]
+    row = torch.arange(0, batch * knots, knots, dtype=torch.int32, device=curve.device)[:, None, None, None]
+
+    def term(values: Tensor) -> Tensor:
+        position = values * ((knots - 1) / levels)
+        index = position.int().add_(row).flatten()
+        start, slope = (table.index_select(0, index).view(values.shape) for table in tables)
+        return start.addcmul_(slope, position)
+
+    return term
+
+
+def _signal(layer: SignalDependent, levels: float, code: ConditionCode) -> _Term:
+    embedding = layer.encoder(code)
+    batch, channels = embedding.shape
+    weights, biases = [], []
+    for part in layer.body:
+        if isinstance(part, nn.Conv2d):
+            weights.append(part.weight[:, :, 0, 0])
+            biases.append(_bias(part).expand(batch, -1))
+    # The embedding is the same at every pixel: its share of the first layer is a bias.
+    biases[0] = F.linear(embedding, weights[0][:, :channels]) + biases[0]
+    weights[0] = weights[0][:, channels:] / levels
+    weights[-1], biases[-1] = -weights[-1], -biases[-1]
+    weights = [weight.expand(batch, *weight.shape) for weight in weights]
+    biases = [bias[:, :, None] for bias in biases]
+    slope = next(part.negative_slope for part in layer.body if isinstance(part, nn.LeakyReLU))
+
+    def term(values: Tensor) -> Tensor:
+        pixels = values.flatten(2)
+        out = torch.empty_like(pixels)
+        chunk = CHUNK if values.device.type == "cpu" else pixels.shape[2]
+        for start in range(0, pixels.shape[2], chunk):
+            x = pixels[:, :, start : start + chunk]
+            for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+                x = F.leaky_relu_(torch.baddbmm(bias, weight, x), slope)
+            out[:, :, start : start + chunk] = torch.baddbmm(biases[-1], weights[-1], x)
+        return out.tanh_().view(values.shape)
+
+    return term
+
+
+def _structure(layer: StructureAware, levels: float, code: ConditionCode, table: Tensor | None) -> _Term:
+    """`table` [B, C, stride, stride] is added."""
+    stride = layer.stride
+    convolutions = [part for part in layer.body if isinstance(part, nn.Conv2d)]
+    parts = [(part.weight, _bias(part)) for part in convolutions]
+    changes = layer.hidden_changes(code)
+    factor = -layer.encoder(code)
+    batch, channels = factor.shape
+    # A square's pixels are the last axes of its channels, so a convolution with stride sees them in order.
+    first = parts[0][0].view(-1, channels, stride, stride) / levels
+    parts[0] = first, parts[0][1]
+    if batch == 1 and changes:
+        parts = [
+            (weight * scale.view(-1, 1, 1, 1), torch.addcmul(shift.flatten(), bias, scale.flatten()))
+            for (weight, bias), (scale, shift) in zip(parts, changes, strict=False)
+        ] + parts[-1:]
+        changes = []
+    parts = [(weight.contiguous(memory_format=torch.channels_last), bias) for weight, bias in parts]
+    hidden, (last, last_bias) = parts[:-1], parts[-1]
+    last = last[:, :, 0, 0].expand(batch, -1, -1)
+    factor = factor.repeat_interleave(stride**2, dim=1)[:, :, None]
+    offset = (
+        torch.zeros_like(factor)
+        if table is None
+        else table.expand(batch, *table.shape[1:]).reshape(batch, -1, 1)
+    )
+
+    def term(values: Tensor) -> Tensor:
+        height, width = values.shape[2:]
+        bottom, right = -height % stride, -width % stride
+        x = F.pad(values, (0, right, 0, bottom), mode="replicate") if bottom or right else values
+        x = x.contiguous(memory_format=torch.channels_last)
+        for index, (weight, bias) in enumerate(hidden):
+            if index == 0:
+                x = F.conv2d(x, weight, bias, stride=stride)
+            else:
+                x = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+            if changes:
+                x = torch.addcmul(changes[index][1], x, changes[index][0])
+            F.relu_(x)
+        rows, columns = x.shape[2:]
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2).mT
+        out = torch.baddbmm(last_bias[:, None], last, pixels).tanh_()
+        out = torch.addcmul(offset, out, factor).unflatten(2, (rows, columns))
+        return pixel_shuffle(out, stride)[:, :, :height, :width]
+
+    return term
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias
