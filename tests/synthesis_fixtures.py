@@ -34,8 +34,12 @@ def tiny_model(*, seed: int = 0, channels: int = 3, bit_depth: int = 8) -> NMFlo
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = NMFlowGAN(config, VOCABULARY)
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             parameter.data.normal_(0, 0.15)
+            # Curves and tails are exponentials, and the last layer sets the level: 256 / e^3.5 grey levels.
+            if name.endswith(("log_gamma", "log_toe", "log_tail")):
+                parameter.data.mul_(0.3)
+        model.flow.layers[-1].get_parameter("log_scale").data.add_(3.5)
     return model.eval()
 
 
