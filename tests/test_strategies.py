@@ -114,7 +114,7 @@ def test_an_ablation_trains_what_is_left_and_its_checkpoint_says_what_that_is(
     train_noise_model(table, output, config, quiet=True)
     model = load_noise_model(output)
     layers = set(ABLATIONS[without])
-    if PRESETS[preset].intensity_knots and without != "flow":
+    if PRESETS[preset].intensity_knots and without in ("sal", "gan"):
         layers.add("IntensityCurve")
     assert {type(layer).__name__ for layer in model.flow.layers} == layers
     assert (model.generator is None) == (without == "gan")
@@ -152,7 +152,15 @@ def test_without_a_generator_only_the_flow_is_trained(table: Path) -> None:
 )
 def test_a_recipe_that_cannot_be_trained_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        recipe(**changes)
+        recipe("hybrid", **changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"strategy": "two-stage"}, {"strategy": "joint"}, {"without": ("flow",)}]
+)
+def test_what_needs_a_generator_is_refused_where_there_is_none(changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="has no generator.*use --recipe hybrid or paper"):
+        recipe("compact", **changes)
 
 
 def test_a_shorter_recipe_keeps_its_proportions() -> None:
