@@ -159,7 +159,7 @@ def test_a_recipe_that_cannot_be_trained_is_refused(changes: dict[str, object], 
     "changes", [{"strategy": "two-stage"}, {"strategy": "joint"}, {"without": ("flow",)}]
 )
 def test_what_needs_a_generator_is_refused_where_there_is_none(changes: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="has no generator.*use --recipe hybrid or paper"):
+    with pytest.raises(UsageError, match=r"has no generator.*use --recipe hybrid or paper"):
         recipe("compact", **changes)
 
 
