@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from noisegen.fitting.config import TrainConfig
 
-__all__ = ["Turn", "turn_at"]
+__all__ = ["Turn", "generator_begins", "turn_at"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,22 @@ def turn_at(config: TrainConfig, step: int, steps: int) -> Turn:
     recurring = (step + 1) % config.generator_every == 0
     adversarial = has_generator and config.adversarial > 0 and step >= config.adversarial_from
     if config.strategy == "two-stage":
-        first = min(max(round(config.flow_share * steps), 1), steps - 1)
+        first = _first_stage(config, steps)
         if step < first:
             return Turn(True, False, False, _rate(config, step, first))
         return Turn(False, recurring, adversarial, _rate(config, step - first, steps - first))
     return Turn(recurring and has_flow, recurring and has_generator, adversarial, _rate(config, step, steps))
+
+
+def generator_begins(config: TrainConfig, steps: int) -> int | None:
+    """The step from which a generator trains; None where there is none."""
+    if not config.has_generator:
+        return None
+    return _first_stage(config, steps) if config.strategy == "two-stage" else 0
+
+
+def _first_stage(config: TrainConfig, steps: int) -> int:
+    return min(max(round(config.flow_share * steps), 1), steps - 1)
 
 
 def _rate(config: TrainConfig, step: int, steps: int) -> float:

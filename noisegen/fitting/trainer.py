@@ -23,7 +23,7 @@ from noisegen.fitting.draws import draw, initial_draws
 from noisegen.fitting.initialisation import initialise_flow
 from noisegen.fitting.journal import Journal
 from noisegen.fitting.patches import PatchSampler
-from noisegen.fitting.schedule import turn_at
+from noisegen.fitting.schedule import generator_begins, turn_at
 from noisegen.fitting.state import load_state, save_state
 from noisegen.fitting.steps import Optimisation
 from noisegen.fitting.validation import Validation, Validator, validation_pictures
@@ -215,7 +215,7 @@ class _Training:
         turn = turn_at(config, step, self.steps)
         if not (turn.flow or turn.generator or turn.critic):
             return {}
-        if turn.generator and (step == 0 or not turn_at(config, step - 1, self.steps).generator):
+        if step == generator_begins(config, self.steps):
             self.fit_correlation()
         drawn = draw(self.sampler, config.seed, step, config.batch, device=self.device, ranks=self.ranks)
         losses = self.optimisation.step(turn, drawn)
@@ -231,7 +231,7 @@ class _Training:
     def validate(self, validator: Validator, step: int) -> dict[str, float]:
         """Scores the weights after `step` steps, and keeps them if they are the best so far."""
         weights = self.average or self.model
-        self.fit_correlation()
+        self.fit_correlation(done=step)
         result = self.last_validation = validator.score(weights, step)
         best = self.best_validation
         if math.isfinite(result.score) and (best is None or result.score < best.score):
@@ -239,17 +239,20 @@ class _Training:
             self.best.load_state_dict(_without_critic(weights))
         return {"kld_nm": result.kld_nm, "acf_error": result.acf_error}
 
-    def fit_correlation(self) -> None:
-        """Fits the filter to the flow as it is now."""
+    def fit_correlation(self, done: int = 0) -> None:
+        """Fits the filter to the flow as it is now, unless in `done` steps a generator has trained on the last one."""
+        begins = generator_begins(self.config, self.steps)
         weights = self.average or self.model
-        if weights.correlation is not None and self.model.correlation is not None:
-            fit_correlation(weights, self.sampler, self.config.seed)
-            self.model.correlation.table.copy_(weights.correlation.table)
+        if weights.correlation is None or (begins is not None and done > begins):
+            return
+        fit_correlation(weights, self.sampler, self.config.seed)
+        assert self.model.correlation is not None
+        self.model.correlation.table.copy_(weights.correlation.table)
 
     def outcome(self) -> Trained:
         if self.config.keep == "best" and self.best_validation is not None:
             return Trained(self.best.eval(), self.best_validation)
-        self.fit_correlation()
+        self.fit_correlation(done=self.steps)
         self.best.load_state_dict(_without_critic(self.average or self.model))
         return Trained(self.best.eval(), self.last_validation)
 
