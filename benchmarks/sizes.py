@@ -96,10 +96,10 @@ def draw(
     }
     for axes, (title, values) in zip(figure.subplots(1, 3), scores.items(), strict=True):
         for name, speed in rate.items():
-            axes.plot(speed, values[name], "o")
-            axes.annotate(name, (speed, values[name]), xytext=(4, 4), textcoords="offset points", fontsize=8)
+            axes.plot(speed, values[name], "o", label=name)
         axes.set(xscale="log", xlabel="MP/s on one core", title=title)
-        axes.margins(0.25)
+        axes.margins(0.15)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(rate))
     figure.savefig(path, dpi=150)
     print(f"\n{path}")
 
