@@ -25,7 +25,4 @@ def load_denoiser(path: Path) -> DnCNN:
     checkpoint = read_checkpoint(path)
     if checkpoint.kind != "dncnn":
         raise UsageError(f"{path} holds a {checkpoint.kind}, not a denoiser")
-    config = checkpoint.config
-    return restore_module(
-        lambda: DnCNN(config["channels"], config["layers"], config["width"]), checkpoint.tensors, str(path)
-    )
+    return restore_module(lambda: DnCNN(**checkpoint.config), checkpoint.tensors, str(path))

@@ -11,11 +11,17 @@ class DnCNN(nn.Module):
     """Residual denoiser: `layers` 3x3 convolutions of `width` channels with BatchNorm; returns x - net(x).
 
     Pictures are float [B, C, H, W] in units of 2**bit_depth grey levels, any H and W.
+
+    Args:
+        channels: 1 (grey) or 3 (RGB).
+        layers: convolutions.
+        width: channels between them.
+        bit_depth: of the pictures it is for, 8 to 16; the network itself does not use it.
     """
 
-    def __init__(self, channels: int = 3, layers: int = 18, width: int = 64) -> None:
+    def __init__(self, channels: int = 3, layers: int = 18, width: int = 64, bit_depth: int = 8) -> None:
         super().__init__()
-        self.channels, self.layers, self.width = channels, layers, width
+        self.channels, self.layers, self.width, self.bit_depth = channels, layers, width, bit_depth
         body: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
         for _ in range(layers - 2):
             body += [
