@@ -17,11 +17,11 @@ from noisegen.cli import main
 from noisegen.datasets.pairs import read_pairs
 from noisegen.fitting import trainer
 from noisegen.fitting.config import RECIPES
-from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.draws import draw
 from noisegen.fitting.patches import PatchSampler
 from noisegen.models import Randomness, load_noise_model
 from noisegen.models.checkpoint import read_checkpoint
+from noisegen.training.distributed import Ranks
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 OPTIONS = ["--batch", "5", "--validate-every", "2", "--keep", "last", "-q", "--device", "cpu"]

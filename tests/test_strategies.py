@@ -14,12 +14,12 @@ from noisegen.datasets.pairs import read_pairs
 from noisegen.errors import UsageError
 from noisegen.fitting import trainer
 from noisegen.fitting.config import RECIPES, TrainConfig
-from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.run import train_noise_model
 from noisegen.fitting.schedule import turn_at
 from noisegen.models import load_noise_model
 from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.layers import ConditionalLinear
+from noisegen.training.distributed import Ranks
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -27,13 +27,13 @@ from noisegen.conditions import Condition
 from noisegen.datasets.pairs import read_pairs
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.fitting import steps, trainer
-from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.run import train_noise_model
 from noisegen.fitting.selection import select_pairs
 from noisegen.models import Randomness, load_noise_model
 from noisegen.models.checkpoint import read_checkpoint
 from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.progress import Progress
+from noisegen.training.distributed import Ranks
 
 STATE = "state.safetensors"
 PRESET_NAMES = sorted(PRESETS)
@@ -166,9 +166,9 @@ def test_the_state_of_other_pairs_is_refused(table: Path) -> None:
     output.unlink()
     write_pair(table.parent, "three", 3)
     write_table(table.parent, {"one": ("A", 100), "three": ("A", 100)})
-    with pytest.raises(UsageError, match=r"other pairs \(training_pairs differ\)"):
+    with pytest.raises(UsageError, match=r"other data \(training_pairs differ\)"):
         train_noise_model(table, output, recipe(steps=1), quiet=True)
-    (state_of(output).parent / "pairs.json").unlink()
+    (state_of(output).parent / "data.json").unlink()
     with pytest.raises(UsageError, match=r"state\.safetensors is of a model with other"):
         train_noise_model(table, output, recipe(steps=1), quiet=True)
 

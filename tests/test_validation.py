@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,13 +28,13 @@ from training_fixtures import (
 from noisegen.datasets.pairs import read_pairs
 from noisegen.evaluation.noise_eval import evaluate_noise
 from noisegen.fitting import trainer
-from noisegen.fitting.curves import write_curves
-from noisegen.fitting.journal import read_journal
 from noisegen.fitting.run import train_noise_model
 from noisegen.fitting.validation import Validation, Validator, validation_pictures
 from noisegen.images import read_image
 from noisegen.models import load_noise_model, prepare_for_synthesis
 from noisegen.models.checkpoint import read_checkpoint
+from noisegen.training.curves import write_curves
+from noisegen.training.journal import read_journal
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -218,8 +219,8 @@ def test_the_curves_are_a_picture_beside_the_checkpoint(table: Path, monkeypatch
     drawn = []
     draw = write_curves
 
-    def record(log: Path, picture: Path, *, best: int | None) -> None:
-        draw(log, picture, best=best)
+    def record(log: Path, picture: Path, **options: Any) -> None:
+        draw(log, picture, **options)
         drawn.append(len(log.read_text().splitlines()))
 
     monkeypatch.setattr(trainer, "write_curves", record)

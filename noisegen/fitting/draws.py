@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from noisegen.conditions import Condition
-from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.patches import PatchSampler
+from noisegen.training.distributed import Ranks
 
 __all__ = ["Draw", "draw", "initial_draws"]
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from noisegen.fitting.config import TrainConfig
 from noisegen.fitting.selection import Selection, select_pairs
 from noisegen.images import probe
 from noisegen.models import nm_flowgan_checkpoint
-from noisegen.models.checkpoint import read_checkpoint, write_checkpoint
+from noisegen.models.checkpoint import write_checkpoint
 from noisegen.progress import Progress
+from noisegen.training.outputs import claim, is_finished
 
 __all__ = ["train_noise_model"]
 
@@ -62,8 +62,8 @@ def train_noise_model(
     """
     import torch
 
-    from noisegen.fitting.distributed import joined_ranks, local_device
     from noisegen.fitting.trainer import train_nm_flowgan
+    from noisegen.training.distributed import joined_ranks, local_device
 
     def select() -> Selection:
         with Progress(None, "pair", "check-pairs", quiet=quiet or not exclude_bad) as progress:
@@ -87,9 +87,9 @@ def train_noise_model(
         channels, depth = _kind(selection, bit_depth)
         card: dict[str, Any] = {"noisegen": __version__, "licence": licence, "recipe": config.to_dict()}
         card |= _describe(table, selection)
-        if ranks.first(lambda: _is_finished(output, card)):
+        if ranks.first(lambda: is_finished(output, card)):
             return False
-        ranks.first(lambda: _claim(work, _describe(table, selection)))
+        ranks.first(lambda: claim(work, _describe(table, selection)))
         start = time.monotonic()
         trained = train_nm_flowgan(
             selection.training,
@@ -119,41 +119,6 @@ def train_noise_model(
             }
             write_checkpoint(output, nm_flowgan_checkpoint(trained.model, card))
     return True
-
-
-def _is_finished(output: Path, card: Mapping[str, Any]) -> bool:
-    """Whether `output` is the checkpoint that is to be made; refuses if it is another."""
-    if not output.exists():
-        return False
-    existing = read_checkpoint(output).card
-    if all(existing.get(key) == value for key, value in json.loads(json.dumps(card)).items()):
-        return True
-    raise UsageError(
-        f"{output} holds a model of other pairs or another recipe; choose another name or remove it"
-    )
-
-
-def _claim(work: Path, pairs: Mapping[str, Any]) -> None:
-    """Makes the folder of the training's state and notes there which pairs it is of, or sees that it is of these."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{work}, the folder of the training's state, cannot be made: {error}") from error
-    record = work / "pairs.json"
-    if not record.exists():
-        record.write_text(json.dumps(pairs, indent=1) + "\n")
-        return
-    try:
-        stored: dict[str, Any] = dict(json.loads(record.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{record} is damaged; delete {work} to start over") from error
-    wanted = json.loads(json.dumps(pairs))
-    if stored != wanted:
-        different = [key for key in wanted if stored.get(key) != wanted[key]]
-        raise UsageError(
-            f"{work} holds the state of a training on other pairs ({', '.join(different)} differ); "
-            "use the same table to continue, or delete the folder to start over"
-        )
 
 
 def _kind(selection: Selection, bit_depth: int | None) -> tuple[int, int]:

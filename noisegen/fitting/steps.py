@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from noisegen.fitting.config import TrainConfig
-from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.draws import Draw
 from noisegen.fitting.losses import critic_loss, generator_loss
 from noisegen.fitting.schedule import Turn
@@ -17,6 +16,7 @@ from noisegen.fitting.statistics import normality_distance, quantile_distance, s
 from noisegen.models.nm_flowgan.layers import ConditionCode
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
 from noisegen.models.protocol import Randomness
+from noisegen.training.distributed import Ranks
 
 __all__ = ["Optimisation"]
 

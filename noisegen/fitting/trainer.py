@@ -14,23 +14,33 @@ from torch import Tensor, nn
 from noisegen.conditions import Vocabulary
 from noisegen.datasets.pairs import Pair
 from noisegen.errors import NoisegenError
-from noisegen.fitting.averaging import update_average
 from noisegen.fitting.config import TrainConfig
 from noisegen.fitting.correlation import fit_correlation
-from noisegen.fitting.curves import write_curves
-from noisegen.fitting.distributed import Ranks
 from noisegen.fitting.draws import draw, initial_draws
 from noisegen.fitting.initialisation import initialise_flow
-from noisegen.fitting.journal import Journal
 from noisegen.fitting.patches import PatchSampler
 from noisegen.fitting.schedule import generator_begins, turn_at
-from noisegen.fitting.state import load_state, save_state
 from noisegen.fitting.steps import Optimisation
 from noisegen.fitting.validation import Validation, Validator, validation_pictures
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.progress import Progress
+from noisegen.training.averaging import update_average
+from noisegen.training.curves import write_curves
+from noisegen.training.distributed import Ranks
+from noisegen.training.journal import Journal
+from noisegen.training.state import load_state, save_state
 
 __all__ = ["Trained", "train_nm_flowgan"]
+
+# Plots of the log: name -> title
+LOSSES = {
+    "nll": "flow: negative log-likelihood (nats per value)",
+    "statistics": "generator: second moments",
+    "quantiles": "generator: sorted values",
+    "generator": "generator: adversarial loss",
+    "critic": "critic: loss with gradient penalty",
+}
+SCORES = ("kld_nm", "acf_error")
 
 SAVE_EVERY = 200
 LOG_EVERY = 20
@@ -120,7 +130,8 @@ def train_nm_flowgan(
             journal.flush()
             if curves is not None and ranks.leads:
                 best = training.best_validation
-                write_curves(log, curves, best=None if best is None else best.step)
+                marked = None if best is None else best.step
+                write_curves(log, curves, losses=LOSSES, scores=SCORES, best=marked, from_zero=True)
 
         progress.update(start)
         for step in range(start, steps):

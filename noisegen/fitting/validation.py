@@ -15,10 +15,10 @@ from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair, load_pair
 from noisegen.errors import InputError, UsageError
 from noisegen.evaluation.noise_eval import central_crop, evaluate_noise
-from noisegen.fitting.distributed import Ranks
 from noisegen.models import prepare_for_synthesis
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.png import encode_png
+from noisegen.training.distributed import Ranks
 
 __all__ = ["Validation", "Validator", "validation_pictures"]
 

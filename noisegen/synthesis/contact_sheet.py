@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import accumulate
 
 import numpy as np
@@ -51,8 +52,8 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         at = bisect_right(ends, place)
         shard = markers[at].shard
         record = read_index(folder.index_file(shard))[place - (ends[at] - markers[at].tiles)]
-        _, *files = next(output_format.read_tiles(folder, shard, [str(record["key"])]))
-        noisy, clean = (decode_png(data) for data in files)
+        with closing(output_format.open_tiles(folder, shard)) as tiles:
+            noisy, clean = (decode_png(data) for data in tiles.read(str(record["key"])))
         top = LABEL + i * (CELL + LABEL + MARGIN)
         label = (
             f"{record['camera']}  ISO {record['iso']}  noise std {record['noise_std']:.2f}"

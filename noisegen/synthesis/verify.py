@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,11 @@ def _check(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[
     ]
     whole = 0
     try:
-        for row, (key, noisy, clean) in zip(
-            index, output_format.read_tiles(folder, shard, keys), strict=True
-        ):
-            bad = list(_tile_problems(row, noisy, clean))
-            found += [f"tile {key}: {problem}" for problem in bad]
-            whole += not bad
+        with closing(output_format.open_tiles(folder, shard)) as tiles:
+            for row, key in zip(index, keys, strict=True):
+                bad = list(_tile_problems(row, *tiles.read(key)))
+                found += [f"tile {key}: {problem}" for problem in bad]
+                whole += not bad
     except (KeyError, OSError, tarfile.TarError) as error:
         found.append(f"a tile cannot be read: {error}")
     return whole, found

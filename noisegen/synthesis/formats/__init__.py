@@ -1,13 +1,13 @@
 """Output formats of a dataset: one module each, all with the same three functions.
 
 - ``open_shard(folder, shard)`` gives a `ShardWriter` that collects tiles under ``state/tmp``.
-- ``read_tiles(folder, shard, keys)`` yields (key, noisy PNG, clean PNG) of tiles of a finished shard.
+- ``open_tiles(folder, shard)`` gives a `TileReader` of a finished shard.
 - ``remove_shards(folder, shards)`` removes what there is of the given shards under final names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from noisegen.errors import UsageError
@@ -16,7 +16,7 @@ from noisegen.synthesis.formats import folders, webdataset
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import FinishedTile
 
-__all__ = ["FORMATS", "Format", "ShardWriter", "format_named"]
+__all__ = ["FORMATS", "Format", "ShardWriter", "TileReader", "format_named"]
 
 
 class ShardWriter(Protocol):
@@ -35,14 +35,35 @@ class ShardWriter(Protocol):
         ...
 
 
+class TileReader(Protocol):
+    """Reads tiles of a finished shard in any order, from several threads at once."""
+
+    def read(self, key: str) -> tuple[bytes, bytes]:
+        """The (noisy, clean) PNG files of a tile.
+
+        Raises:
+            KeyError: the shard has no such tile.
+            OSError: it cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Closes what is open; `read` must not be called any more."""
+        ...
+
+
 class Format(Protocol):
     """What a module of a format offers."""
 
     def open_shard(self, folder: DatasetFolder, shard: Shard) -> ShardWriter: ...
 
-    def read_tiles(
-        self, folder: DatasetFolder, shard: Shard, keys: Sequence[str]
-    ) -> Iterator[tuple[str, bytes, bytes]]: ...
+    def open_tiles(self, folder: DatasetFolder, shard: Shard) -> TileReader:
+        """Opens a shard for reading.
+
+        Raises:
+            OSError, tarfile.TarError: it cannot be read.
+        """
+        ...
 
     def remove_shards(self, folder: DatasetFolder, shards: Sequence[Shard]) -> None: ...
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from noisegen.synthesis.files import FileRecord, sync
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import FinishedTile
 
-__all__ = ["open_shard", "read_tiles", "remove_shards"]
+__all__ = ["open_shard", "open_tiles", "remove_shards"]
 
 SIDES = ("noisy", "clean")
 
@@ -51,17 +51,21 @@ def open_shard(folder: DatasetFolder, shard: Shard) -> _FolderShard:
     return _FolderShard(folder, shard)
 
 
-def read_tiles(
-    folder: DatasetFolder, shard: Shard, keys: Sequence[str]
-) -> Iterator[tuple[str, bytes, bytes]]:
-    """See `noisegen.synthesis.formats`.
+class _FolderTiles:
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
-    Raises:
-        OSError: a file cannot be read.
-    """
-    for key in keys:
-        noisy, clean = ((folder.root / side / f"{key}.png").read_bytes() for side in SIDES)
-        yield key, noisy, clean
+    def read(self, key: str) -> tuple[bytes, bytes]:
+        noisy, clean = ((self._root / side / f"{key}.png").read_bytes() for side in SIDES)
+        return noisy, clean
+
+    def close(self) -> None:
+        pass
+
+
+def open_tiles(folder: DatasetFolder, shard: Shard) -> _FolderTiles:
+    """See `noisegen.synthesis.formats`."""
+    return _FolderTiles(folder.root)
 
 
 def remove_shards(folder: DatasetFolder, shards: Sequence[Shard]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from noisegen.synthesis.files import FileRecord, json_bytes, record_file, sync
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import FinishedTile
 
-__all__ = ["open_shard", "read_tiles", "remove_shards"]
+__all__ = ["open_shard", "open_tiles", "remove_shards"]
 
 
 class _TarShard:
@@ -53,18 +54,28 @@ def open_shard(folder: DatasetFolder, shard: Shard) -> _TarShard:
     return _TarShard(folder, shard)
 
 
-def read_tiles(
-    folder: DatasetFolder, shard: Shard, keys: Sequence[str]
-) -> Iterator[tuple[str, bytes, bytes]]:
-    """See `noisegen.synthesis.formats`.
+class _TarTiles:
+    """Knows where each file lies in the tar, from one pass over its headers."""
 
-    Raises:
-        KeyError: the tar has no such tile.
-        tarfile.TarError, OSError: it cannot be read.
-    """
-    with tarfile.open(_path(folder, shard), "r:") as tar:
-        for key in keys:
-            yield key, _content(tar, f"{key}.noisy.png"), _content(tar, f"{key}.clean.png")
+    def __init__(self, path: Path) -> None:
+        with tarfile.open(path, "r:") as tar:
+            self._places = {member.name: (member.offset_data, member.size) for member in tar}
+        self._file = os.open(path, os.O_RDONLY)
+
+    def read(self, key: str) -> tuple[bytes, bytes]:
+        return self._content(f"{key}.noisy.png"), self._content(f"{key}.clean.png")
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _content(self, name: str) -> bytes:
+        offset, size = self._places[name]
+        return os.pread(self._file, size, offset)
+
+
+def open_tiles(folder: DatasetFolder, shard: Shard) -> _TarTiles:
+    """See `noisegen.synthesis.formats`."""
+    return _TarTiles(_path(folder, shard))
 
 
 def remove_shards(folder: DatasetFolder, shards: Sequence[Shard]) -> None:
@@ -75,10 +86,3 @@ def remove_shards(folder: DatasetFolder, shards: Sequence[Shard]) -> None:
 
 def _path(folder: DatasetFolder, shard: Shard) -> Path:
     return folder.root / "shards" / f"{shard.name}.tar"
-
-
-def _content(tar: tarfile.TarFile, name: str) -> bytes:
-    member = tar.extractfile(name)
-    if member is None:
-        raise KeyError(name)
-    return member.read()

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from noisegen.fitting.journal import read_journal
+from noisegen.training.journal import read_journal
 
 __all__ = ["write_curves"]
 
-# name in the log -> title; those of the validation come last and stand in one plot
-LOSSES = {
-    "nll": "flow: negative log-likelihood (nats per value)",
-    "statistics": "generator: second moments",
-    "quantiles": "generator: sorted values",
-    "generator": "generator: adversarial loss",
-    "critic": "critic: loss with gradient penalty",
-}
-SCORES = ("kld_nm", "acf_error")
 
-
-def write_curves(log: Path, picture: Path, *, best: int | None) -> None:
-    """Draws `log` (see `noisegen.fitting.journal`) as the PNG file `picture`, whole or not at all.
+def write_curves(
+    log: Path,
+    picture: Path,
+    *,
+    losses: Mapping[str, str],
+    scores: Sequence[str],
+    best: int | None,
+    from_zero: bool = False,
+) -> None:
+    """Draws `log` (see `noisegen.training.journal`) as the PNG file `picture`, whole or not at all.
 
     Args:
         log: of the training.
         picture: to write.
+        losses: name in the log -> title of its plot.
+        scores: names of the validation's scores, which share one plot.
         best: steps after which the validation was best, marked in the picture.
+        from_zero: whether the plot of the scores begins at 0.
     """
     from matplotlib.figure import Figure
 
     values = read_journal(log)
-    losses = [name for name in LOSSES if name in values]
-    plots = len(losses) + any(name in values for name in SCORES)
+    drawn = [name for name in losses if name in values]
+    shown = [name for name in scores if name in values]
+    plots = len(drawn) + bool(shown)
     if not plots:
         return
     columns = min(plots, 2)
     figure = Figure(figsize=(6.2 * columns, 2.9 * -(-plots // columns)), layout="constrained", dpi=110)
-    for index, name in enumerate(losses, start=1):
+    for index, name in enumerate(drawn, start=1):
         axes = figure.add_subplot(-(-plots // columns), columns, index)
         steps, raw = (np.array(column) for column in zip(*values[name], strict=True))
         axes.plot(steps, raw, color="tab:blue", alpha=0.25, linewidth=0.8)
@@ -48,16 +50,17 @@ def write_curves(log: Path, picture: Path, *, best: int | None) -> None:
         low, high = np.percentile(raw[len(raw) // 20 :], [0.5, 99.5])
         if high > low:
             axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-        axes.set_title(LOSSES[name], fontsize=9)
+        axes.set_title(losses[name], fontsize=9)
         axes.grid(alpha=0.3)
-    if plots > len(losses):
+    if shown:
         axes = figure.add_subplot(-(-plots // columns), columns, plots)
-        for name in SCORES:
-            steps, scores = (np.array(column) for column in zip(*values[name], strict=True))
-            axes.plot(steps + 1, scores, marker=".", linewidth=1.2, label=name)
+        for name in shown:
+            steps, curve = (np.array(column) for column in zip(*values[name], strict=True))
+            axes.plot(steps + 1, curve, marker=".", linewidth=1.2, label=name)
         if best is not None:
             axes.axvline(best, color="black", linestyle=":", linewidth=1, label=f"best: step {best}")
-        axes.set_ylim(bottom=0)
+        if from_zero:
+            axes.set_ylim(bottom=0)
         axes.set_title("validation, mean over conditions", fontsize=9)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)

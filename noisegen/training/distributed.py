@@ -1,4 +1,4 @@
-"""Several processes that train one model: `torchrun --nproc-per-node N -m noisegen train-noise-model ...`.
+"""Several processes that train one model: `torchrun --nproc-per-node N -m noisegen train-...`.
 
 Each rank computes its part of the same global batch, and gradients are summed before each optimizer step. This is done
 by hand and not by DistributedDataParallel, because that expects one forward pass before each backward pass of a whole
@@ -60,6 +60,17 @@ class Ranks:
         parts = flat.split([gradient.numel() for gradient in gradients])
         for gradient, total in zip(gradients, parts, strict=True):
             gradient.copy_(total.view_as(gradient))
+
+    def average_buffers(self, module: nn.Module) -> None:
+        """Replaces each floating-point buffer, such as the statistics of batch norms, by its mean over the ranks."""
+        if self.size == 1:
+            return
+        buffers = [values for values in module.buffers() if values.is_floating_point()]
+        flat = torch.cat([values.flatten() for values in buffers])
+        dist.all_reduce(flat)
+        parts = (flat / self.size).split([values.numel() for values in buffers])
+        for values, mean in zip(buffers, parts, strict=True):
+            values.copy_(mean.view_as(values))
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of a tensor over the ranks."""

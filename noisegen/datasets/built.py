@@ -1,0 +1,105 @@
+"""Reads what `noisegen build-dataset` wrote, any of its formats, tile by tile in any order."""
+
+from __future__ import annotations
+
+import tarfile
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from noisegen.conditions import Condition
+from noisegen.errors import InputError, UsageError
+from noisegen.images import ImageInfo
+from noisegen.png import decode_png
+from noisegen.synthesis.formats import Format, TileReader, format_named
+from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.records import read_index
+
+__all__ = ["BuiltDataset"]
+
+
+@dataclass
+class BuiltDataset:
+    """A finished dataset.
+
+    Attributes:
+        root: its folder.
+        bit_depth: of the pixels, 8 to 16.
+        tiles: key and condition of each, in the order of the manifest.
+        fingerprint: a hash of all tiles' content.
+    """
+
+    root: Path
+    bit_depth: int
+    tiles: tuple[tuple[str, Condition], ...]
+    fingerprint: str
+    _format: Format
+    _shards: dict[str, Shard]
+    _open: dict[int, TileReader] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, root: Path) -> BuiltDataset:
+        """Reads the index of a dataset.
+
+        Raises:
+            UsageError: the folder holds none, it is not finished, or it has no tiles.
+        """
+        folder = DatasetFolder(root)
+        run = folder.read_run()
+        tiles: list[tuple[str, Condition]] = []
+        shards: dict[str, Shard] = {}
+        content = xxhash.xxh3_128()
+        for shard in folder.shards():
+            if folder.finished(shard) is None:
+                raise UsageError(
+                    f"{root}: shard {shard.name} is not finished; build the dataset to its end first"
+                )
+            for row in read_index(
+                folder.index_file(shard), ["key", "camera", "iso", "noisy_pixels_xxh3", "clean_xxh3"]
+            ):
+                key = str(row["key"])
+                tiles.append((key, Condition(str(row["camera"]), int(row["iso"]))))
+                shards[key] = shard
+                content.update(f"{key} {row['noisy_pixels_xxh3']} {row['clean_xxh3']}\n".encode())
+        if not tiles:
+            raise UsageError(f"{root}: the dataset has no tiles")
+        return cls(
+            root,
+            int(run["bit_depth"]),
+            tuple(tiles),
+            content.hexdigest(),
+            format_named(run["config"]["format"]),
+            shards,
+        )
+
+    @cached_property
+    def info(self) -> ImageInfo:
+        """Of every tile, as the first one is."""
+        _, clean = self.load(self.tiles[0][0])
+        height, width, channels = clean.shape
+        return ImageInfo(width, height, channels, 8 * clean.dtype.itemsize, "PNG")
+
+    def load(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """Decodes (noisy, clean) of a tile, each [H, W, C] uint8 or uint16.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        try:
+            noisy, clean = (decode_png(data) for data in self._reader(self._shards[key]).read(key))
+        except (InputError, OSError, KeyError, tarfile.TarError) as error:
+            raise UsageError(
+                f"{self.root}: tile {key} cannot be read ({error}); run noisegen verify, then build again"
+            ) from error
+        return noisy, clean
+
+    def _reader(self, shard: Shard) -> TileReader:
+        with self._lock:
+            if shard.index not in self._open:
+                self._open[shard.index] = self._format.open_tiles(DatasetFolder(self.root), shard)
+            return self._open[shard.index]

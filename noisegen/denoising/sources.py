@@ -1,0 +1,262 @@
+"""What a denoiser is trained on: real pairs, built datasets, or clean pictures that get fresh noise at each step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from noisegen.conditions import Condition, Vocabulary
+from noisegen.datasets.built import BuiltDataset
+from noisegen.datasets.pairs import Pair, read_pairs, splits_of
+from noisegen.errors import InputError, UsageError
+from noisegen.images import ImageInfo, probe, read_image
+from noisegen.manifest import BadRow, Manifest
+
+__all__ = ["Source", "SourceSpec", "TrainingPicture", "kinds_of", "open_source", "parse_source"]
+
+TRAIN = "train"
+CLEAN_PREFIX = "clean:"
+Kind = Literal["dataset", "pairs", "clean pairs", "manifest"]
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A source as it is named on the command line.
+
+    Attributes:
+        kind: what it is.
+        path: of the table or folder.
+        weight: its share of each batch, relative to the other sources'.
+    """
+
+    kind: Kind
+    path: Path
+    weight: float
+
+    @property
+    def needs_noise(self) -> bool:
+        """Whether its pictures are clean ones only."""
+        return self.kind in ("clean pairs", "manifest")
+
+
+@dataclass(frozen=True)
+class TrainingPicture:
+    """A picture to draw patches from; its pixels stay on disk.
+
+    Attributes:
+        name: for messages.
+        info: size, channels and bits.
+        noisy: None where noise is to be synthesized, else the path of the file or the key of the tile.
+        clean: likewise.
+        condition: of the noise; None where it is drawn anew for each patch.
+        dataset: that holds the tile; None where `noisy` and `clean` are paths.
+    """
+
+    name: str
+    info: ImageInfo
+    noisy: Path | str | None
+    clean: Path | str
+    condition: Condition | None
+    dataset: BuiltDataset | None = None
+
+    def load(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """Decodes (noisy or None, clean), each [H, W, C] uint8 or uint16.
+
+        Raises:
+            UsageError: it cannot be decoded, or is not what its header said.
+        """
+        try:
+            if self.dataset is not None:
+                return self.dataset.load(str(self.clean))
+            clean = read_image(Path(self.clean))
+            noisy = None if self.noisy is None else read_image(Path(self.noisy))
+        except InputError as error:
+            raise UsageError(f"{self.name}: {error}") from error
+        for picture in (clean, noisy):
+            if picture is not None and picture.shape != (
+                self.info.height,
+                self.info.width,
+                self.info.channels,
+            ):
+                raise UsageError(f"{self.name}: its size changed while training; start again")
+        return noisy, clean
+
+
+@dataclass(frozen=True)
+class Source:
+    """The pictures of one source.
+
+    Attributes:
+        spec: what it was opened from.
+        pictures: at least one.
+        problems: rows that were left out, and why.
+        record: what the pictures are, for the card: plain JSON values that change when they do.
+    """
+
+    spec: SourceSpec
+    pictures: tuple[TrainingPicture, ...]
+    problems: tuple[str, ...]
+    record: dict[str, Any]
+
+
+def parse_source(text: str) -> SourceSpec:
+    """Reads ``[clean:]PATH[:WEIGHT]``.
+
+    PATH is a table of pairs (.csv or .parquet), a manifest (.parquet) or the folder of a built dataset. ``clean:``
+    takes only the clean pictures of a table of pairs, with their camera and ISO.
+
+    Raises:
+        UsageError: there is no such file, it is none of these, or the weight is not positive.
+    """
+    rest = text.removeprefix(CLEAN_PREFIX)
+    path, weight = Path(rest), 1.0
+    head, colon, tail = rest.rpartition(":")
+    if colon and not path.exists():
+        try:
+            path, weight = Path(head), float(tail)
+        except ValueError:
+            path = Path(rest)
+    if not 0 < weight < float("inf"):
+        raise UsageError(f"{text}: the weight must be a positive number, not {tail}")
+    if not path.exists():
+        raise UsageError(
+            f"{path}: no such file or folder; give a table of pairs, a manifest or a built dataset"
+        )
+    kind = _kind(path)
+    if text.startswith(CLEAN_PREFIX):
+        if kind != "pairs":
+            raise UsageError(
+                f"{text}: {CLEAN_PREFIX} takes the clean pictures of a table of pairs; {path} is none"
+            )
+        kind = "clean pairs"
+    return SourceSpec(kind, path, weight)
+
+
+def open_source(
+    spec: SourceSpec,
+    *,
+    split: str | None,
+    vocabulary: Vocabulary | None,
+    root: Path | None = None,
+    max_failures: int = 100,
+) -> Source:
+    """Lists the pictures of a source; every header is read, no pixels.
+
+    Args:
+        spec: the source.
+        split: of tables of pairs; None for "train" where a table marks it, else all.
+        vocabulary: of the noise model; given camera and ISO settings must be covered by it.
+        root: folder that a manifest's relative paths start from, see `Manifest.open`.
+        max_failures: rows of a manifest that may be bad.
+
+    Raises:
+        UsageError: the source cannot be used, or too many of its rows cannot.
+    """
+    problems: list[str] = []
+    if spec.kind == "dataset":
+        dataset = BuiltDataset.open(spec.path)
+        pictures = [
+            TrainingPicture(key, dataset.info, key, key, condition, dataset)
+            for key, condition in dataset.tiles
+        ]
+        record: dict[str, Any] = {"fingerprint": dataset.fingerprint}
+    elif spec.kind == "manifest":
+        pictures = _photographs(spec.path, root, vocabulary, problems)
+        record = {"sha256": _digest(spec.path)}
+    else:
+        if split is None and TRAIN in splits_of(spec.path):
+            split = TRAIN
+        pairs = read_pairs(spec.path, split=split or None)
+        pictures = [_of_pair(pair, noisy=spec.kind == "pairs") for pair in pairs]
+        if spec.needs_noise:
+            for picture in pictures:
+                _check_covered(vocabulary, picture)
+        record = {"sha256": _digest(spec.path), "split": split}
+    if len(problems) > max_failures:
+        listed = "\n  ".join(problems[:20])
+        raise UsageError(f"{spec.path}: {len(problems)} rows cannot be used:\n  {listed}")
+    if not pictures:
+        raise UsageError(f"{spec.path}: holds nothing to train on")
+    record = {
+        "name": spec.path.name,
+        "kind": spec.kind,
+        "weight": spec.weight,
+        "pictures": len(pictures),
+    } | record
+    return Source(spec, tuple(pictures), tuple(problems), record)
+
+
+def _kind(path: Path) -> Kind:
+    if path.is_dir():
+        return "dataset"
+    if path.suffix.lower() == ".csv":
+        return "pairs"
+    try:
+        columns = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(
+            f"{path}: no table of pairs (.csv or .parquet), manifest (.parquet) or folder of a built dataset: {error}"
+        ) from error
+    return "pairs" if "noisy_path" in columns else "manifest"
+
+
+def _of_pair(pair: Pair, *, noisy: bool) -> TrainingPicture:
+    return TrainingPicture(
+        f"pair {pair.name}",
+        probe(pair.clean_path),
+        pair.noisy_path if noisy else None,
+        pair.clean_path,
+        pair.condition,
+    )
+
+
+def _photographs(
+    path: Path, root: Path | None, vocabulary: Vocabulary | None, problems: list[str]
+) -> list[TrainingPicture]:
+    manifest = Manifest.open(path, root=root, allow_outside=root is None)
+    pictures = []
+    for row in manifest.rows(0, manifest.num_rows):
+        if isinstance(row, BadRow):
+            problems.append(row.message)
+            continue
+        try:
+            condition = None
+            if row.camera is not None and row.iso is not None:
+                condition = Condition(row.camera, row.iso)
+            elif row.camera is not None or row.iso is not None:
+                raise InputError(
+                    "half_a_condition", "has a camera or an ISO, but not both; give both or neither"
+                )
+            picture = TrainingPicture(f"photograph {row.id}", probe(row.path), None, row.path, condition)
+            _check_covered(vocabulary, picture)
+        except (InputError, UsageError) as error:
+            problems.append(f"{path.name}, row {row.index}: {error}")
+            continue
+        pictures.append(picture)
+    return pictures
+
+
+def _check_covered(vocabulary: Vocabulary | None, picture: TrainingPicture) -> None:
+    if vocabulary is None or picture.condition is None:
+        return
+    try:
+        vocabulary.resolve(picture.condition)
+    except InputError as error:
+        raise UsageError(f"{picture.name}: {error}") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kinds_of(sources: Sequence[Source]) -> set[tuple[int, int]]:
+    """The (channels, bits) of all pictures."""
+    return {(p.info.channels, p.info.bits) for source in sources for p in source.pictures}

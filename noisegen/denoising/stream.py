@@ -1,0 +1,197 @@
+"""The patches of each training step: a pure function of (seed, step), read ahead by threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisegen.conditions import Condition, Vocabulary
+from noisegen.denoising.sources import Source, TrainingPicture
+from noisegen.errors import UsageError
+
+__all__ = ["PatchBatch", "PatchStream"]
+
+Pixels = tuple[np.ndarray | None, np.ndarray]
+# Batches that wait for the device, beside those that threads are working on.
+READY = 2
+# Share of the machine's memory that decoded pictures may take.
+CACHE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class PatchBatch:
+    """One process' part of a step's patches.
+
+    Attributes:
+        step: which one.
+        noisy, clean: uint8 or uint16 [b, patch, patch, C]; `noisy` is the clean patch where noise is to be drawn.
+        synthetic: the rows where it is, and
+        conditions: their cameras and ISO settings.
+    """
+
+    step: int
+    noisy: np.ndarray
+    clean: np.ndarray
+    synthetic: list[int]
+    conditions: list[Condition]
+
+
+class PatchStream:
+    """Draws augmented patches from sources.
+
+    Args:
+        sources: where from, in proportion to their weights.
+        patch: side in pixels.
+        batch: patches per step.
+        seed: of all draws.
+        balance: cameras with their ISO settings equally often, then pictures; otherwise in proportion to area.
+        vocabulary: of the noise model; conditions that a picture leaves open are drawn from it for each patch.
+        part: rows of the batch that this process is to have.
+        cache_bytes: of decoded pictures that are kept; None for a quarter of the machine's memory.
+
+    Raises:
+        UsageError: a picture is smaller than the patch, or a condition is open and there is no noise model.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        patch: int,
+        batch: int,
+        seed: int,
+        balance: bool,
+        vocabulary: Vocabulary | None = None,
+        part: slice = slice(None),
+        cache_bytes: int | None = None,
+    ) -> None:
+        self.patch, self.size, self.seed, self.part = patch, batch, seed, part
+        self.vocabulary = vocabulary
+        self.pictures = [picture for source in sources for picture in source.pictures]
+        for picture in self.pictures:
+            if min(picture.info.height, picture.info.width) < patch:
+                raise UsageError(
+                    f"{picture.name} is {picture.info.width}x{picture.info.height}, smaller than the {patch} pixel "
+                    "patch; choose a smaller --patch or leave it out"
+                )
+            if picture.noisy is None and vocabulary is None:
+                raise UsageError(f"{picture.name} has no noisy side; say --noise-model")
+        total = sum(source.spec.weight for source in sources)
+        self.probabilities = np.concatenate(
+            [source.spec.weight / total * self._within(source.pictures, balance) for source in sources]
+        )
+        self._cache = _Cache(_default_cache_bytes() if cache_bytes is None else cache_bytes)
+
+    @property
+    def patches(self) -> int:
+        """Patches on grids of step patch / 2 over all pictures: the paper's epoch."""
+        return sum(self._grid(picture) for picture in self.pictures)
+
+    def batch(self, step: int) -> PatchBatch:
+        """The patches of a step: random pictures, positions, flips and quarter turns, the same for both sides.
+
+        Raises:
+            UsageError: a picture cannot be read.
+        """
+        rng = np.random.default_rng([self.seed, step])
+        chosen = rng.choice(len(self.pictures), size=self.size, p=self.probabilities)
+        places = rng.random((self.size, 3))
+        turns = rng.integers(8, size=self.size)
+        noisy, clean, synthetic, conditions = [], [], [], []
+        for row in range(self.size)[self.part]:
+            picture = self.pictures[chosen[row]]
+            pixels = self._cache.get(picture)
+            y, x = (
+                int(place * (side - self.patch + 1))
+                for place, side in zip(places[row], (picture.info.height, picture.info.width), strict=False)
+            )
+            box = slice(y, y + self.patch), slice(x, x + self.patch)
+            patches = [_turned(side[box], int(turns[row])) for side in pixels if side is not None]
+            noisy.append(patches[0])
+            clean.append(patches[-1])
+            if picture.noisy is None:
+                synthetic.append(len(clean) - 1)
+                conditions.append(self._condition(picture, places[row, 2]))
+        return PatchBatch(step, np.stack(noisy), np.stack(clean), synthetic, conditions)
+
+    def batches(self, start: int, stop: int, *, workers: int) -> Iterator[PatchBatch]:
+        """The batches of steps ``start`` to ``stop - 1`` in order; so many threads read ahead."""
+        with ThreadPoolExecutor(workers, thread_name_prefix="patches") as pool:
+            ahead: deque[Future[PatchBatch]] = deque()
+            try:
+                for step in range(start, stop):
+                    ahead.append(pool.submit(self.batch, step))
+                    if len(ahead) > workers + READY:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _within(self, pictures: Sequence[TrainingPicture], balance: bool) -> np.ndarray:
+        """The probability of each picture of one source."""
+        if balance:
+            counts = Counter(picture.condition for picture in pictures)
+            weights = np.array([1 / counts[picture.condition] for picture in pictures])
+        else:
+            weights = np.array([self._grid(picture) for picture in pictures], dtype=np.float64)
+        return weights / weights.sum()
+
+    def _grid(self, picture: TrainingPicture) -> int:
+        step = max(self.patch // 2, 1)
+        rows, columns = (
+            (side - self.patch) // step + 1 for side in (picture.info.height, picture.info.width)
+        )
+        return rows * columns
+
+    def _condition(self, picture: TrainingPicture, number: float) -> Condition:
+        if picture.condition is not None:
+            return picture.condition
+        assert self.vocabulary is not None
+        return self.vocabulary.known[int(number * len(self.vocabulary.known))]
+
+
+class _Cache:
+    """Keeps the pictures last used, up to so many bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, picture: TrainingPicture) -> Pixels:
+        key = id(picture)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        pixels = picture.load()
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = pixels
+                self._size += _bytes(pixels)
+                while self._size > self._limit and self._kept:
+                    self._size -= _bytes(self._kept.popitem(last=False)[1])
+        return pixels
+
+
+def _bytes(pixels: Pixels) -> int:
+    return sum(side.nbytes for side in pixels if side is not None)
+
+
+def _turned(patch: np.ndarray, number: int) -> np.ndarray:
+    """One of the eight flips and quarter turns."""
+    turned = np.rot90(patch, number % 4)
+    return turned[:, ::-1] if number >= 4 else turned
+
+
+def _default_cache_bytes() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(CACHE_SHARE * memory / int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -1,0 +1,1 @@
+"""What trainings of noise models and of denoisers share: state, log, curves, averaged weights, processes."""
