@@ -19,7 +19,7 @@ from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo, probe, read_image
 from noisegen.manifest import BadRow, Manifest
 
-__all__ = ["Source", "SourceSpec", "TrainingPicture", "kinds_of", "open_source", "parse_source"]
+__all__ = ["Source", "SourceSpec", "TrainingPicture", "digest", "kinds_of", "open_source", "parse_source"]
 
 TRAIN = "train"
 CLEAN_PREFIX = "clean:"
@@ -169,7 +169,7 @@ def open_source(
         record: dict[str, Any] = {"fingerprint": dataset.fingerprint}
     elif spec.kind == "manifest":
         pictures = _photographs(spec.path, root, vocabulary, problems)
-        record = {"sha256": _digest(spec.path)}
+        record = {"sha256": digest(spec.path)}
     else:
         if split is None and TRAIN in splits_of(spec.path):
             split = TRAIN
@@ -178,7 +178,7 @@ def open_source(
         if spec.needs_noise:
             for picture in pictures:
                 _check_covered(vocabulary, picture)
-        record = {"sha256": _digest(spec.path), "split": split}
+        record = {"sha256": digest(spec.path), "split": split}
     if len(problems) > max_failures:
         listed = "\n  ".join(problems[:20])
         raise UsageError(f"{spec.path}: {len(problems)} rows cannot be used:\n  {listed}")
@@ -252,11 +252,12 @@ def _check_covered(vocabulary: Vocabulary | None, picture: TrainingPicture) -> N
         raise UsageError(f"{picture.name}: {error}") from error
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def kinds_of(sources: Sequence[Source]) -> set[tuple[int, int]]:
     """The (channels, bits) of all pictures."""
     return {(p.info.channels, p.info.bits) for source in sources for p in source.pictures}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

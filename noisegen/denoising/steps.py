@@ -39,7 +39,7 @@ class Optimisation:
         model: on the device.
         config: the recipe.
         steps: of the whole training.
-        noise_model: as prepared for synthesis, on the device; None where all pairs have a noisy side. It is not changed.
+        noise_model: as prepared for synthesis, on the device; None where no noise is to be drawn; not changed.
         device: of the model.
         mixed_precision: bfloat16 autocast of the network; weights, loss and optimizer stay float32.
         ranks: the processes that train together.
@@ -85,7 +85,7 @@ class Optimisation:
         distance = F.mse_loss if self.config.loss == "l2" else F.l1_loss
         loss = distance(restored.float(), clean) * (len(clean) / self.config.batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.detach()
 
     def pairs(self, batch: PatchBatch) -> tuple[Tensor, Tensor]:
@@ -95,22 +95,22 @@ class Optimisation:
             assert self.noise_model is not None
             rows = torch.tensor(batch.synthetic, device=self.device)
             with torch.no_grad():
-                drawn = self.noise_model.sample(
-                    clean[rows], batch.conditions, noise=self._randomness(batch, len(rows), clean)
-                )
+                noise = self._randomness(batch, rows, clean.shape)
+                drawn = self.noise_model.sample(clean[rows], batch.conditions, noise=noise)
                 noisy = noisy.index_copy(0, rows, drawn)
         noisy, clean = (side.contiguous(memory_format=torch.channels_last) for side in (noisy, clean))
         return noisy / self.levels, clean / self.levels
 
-    def _randomness(self, batch: PatchBatch, count: int, clean: Tensor) -> Randomness:
-        entropy = np.random.SeedSequence([self.config.seed, batch.step, self.ranks.rank])
-        seed = int(entropy.generate_state(1, np.uint64)[0] >> 1)
-        generator = torch.Generator(self.device).manual_seed(seed)
-        shape = (count, *clean.shape[1:])
-        return Randomness(
-            torch.randn(shape, generator=generator, device=self.device),
-            torch.rand(shape, generator=generator, device=self.device),
-        )
+    def _randomness(self, batch: PatchBatch, rows: Tensor, shape: torch.Size) -> Randomness:
+        """That of some rows of this process' part: drawn for the whole batch, so that it is the same on any of them."""
+        entropy = np.random.SeedSequence([self.config.seed, batch.step])
+        generator = torch.Generator(self.device)
+        generator.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+        part = self.ranks.part(self.config.batch)
+        whole = (self.config.batch, *shape[1:])
+        normal = torch.randn(whole, generator=generator, device=self.device)
+        uniform = torch.rand(whole, generator=generator, device=self.device)
+        return Randomness(normal[part][rows], uniform[part][rows])
 
     def _to_device(self, pixels: np.ndarray) -> Tensor:
         # PyTorch computes with few uint16 operations

@@ -100,7 +100,7 @@ def train_dncnn(
         batch=config.batch,
         seed=config.seed,
         balance=config.balance,
-        vocabulary=noise_model and noise_model.vocabulary,
+        vocabulary=None if noise_model is None else noise_model.vocabulary,
         part=ranks.part(config.batch),
     )
     steps = config.steps or max(1, config.epochs * stream.patches // config.batch)
@@ -155,7 +155,8 @@ def train_dncnn(
             if (validates or ends) and curves is not None and ranks.leads:
                 journal.flush()
                 best = training.best_validation
-                write_curves(log, curves, losses=LOSSES, scores=SCORES, best=best and best.step)
+                marked = None if best is None else best.step
+                write_curves(log, curves, losses=LOSSES, scores=SCORES, best=marked)
     return training.outcome()
 
 
