@@ -25,8 +25,9 @@ from PIL import (
 
 from noisegen.errors import InputError
 from noisegen.integrity import PNG_SIGNATURE, check_jpeg, check_riff, check_tiff, read_png_chunks
+from noisegen.metadata import COLOUR_CHUNKS, Metadata, portable_exif
 
-__all__ = ["DEFAULT_MAX_PIXELS", "ImageInfo", "probe", "read_exif", "read_image"]
+__all__ = ["DEFAULT_MAX_PIXELS", "ImageInfo", "probe", "read_exif", "read_image", "read_metadata"]
 
 DEFAULT_MAX_PIXELS = 250_000_000
 
@@ -119,6 +120,22 @@ def read_exif(path: Path) -> Image.Exif:
         return _exif(header.image, header.chunks)
 
 
+def read_metadata(path: Path) -> Metadata:
+    """EXIF and colour profile of a picture, for another file that holds what `read_image` gives.
+
+    Raises:
+        InputError: as `probe`, without a limit on pixels.
+    """
+    with _open(path) as file:
+        header = _read_header(file, None)
+        exif = _exif(header.image, header.chunks)
+        return Metadata(
+            portable_exif(exif, header.info.width, header.info.height),
+            header.image.info.get("icc_profile") or b"",
+            {name: header.chunks[name] for name in COLOUR_CHUNKS if name in header.chunks},
+        )
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
     """Opens a regular file; whatever goes wrong inside becomes an InputError that names the file."""
@@ -154,7 +171,7 @@ def _read_header(file: BinaryIO, max_pixels: int | None) -> _Header:
     kind = _identify(file)
     chunks: dict[bytes, bytes] = {}
     if kind == "PNG":
-        chunks = read_png_chunks(file, (b"IHDR", b"eXIf", b"tRNS"))
+        chunks = read_png_chunks(file, (b"IHDR", b"eXIf", b"tRNS", *COLOUR_CHUNKS))
     elif kind == "TIFF":
         check_tiff(file)
     elif kind == "WEBP":

@@ -23,11 +23,19 @@ class Progress:
         unit: name of one unit, for example ``"tile"``.
         description: of the work, for example ``"build-dataset"``.
         interval: seconds between two JSON lines.
+        scaled: write large counts on the bar as k, M and G.
         quiet: show nothing.
     """
 
     def __init__(
-        self, total: int | None, unit: str, description: str, *, interval: float = 10.0, quiet: bool = False
+        self,
+        total: int | None,
+        unit: str,
+        description: str,
+        *,
+        interval: float = 10.0,
+        scaled: bool = False,
+        quiet: bool = False,
     ) -> None:
         self.total = total
         self.unit = unit
@@ -41,7 +49,7 @@ class Progress:
         if not quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit=unit, desc=description, dynamic_ncols=True)
+            self._bar = tqdm(total=total, unit=unit, unit_scale=scaled, desc=description, dynamic_ncols=True)
 
     def __enter__(self) -> Self:
         return self

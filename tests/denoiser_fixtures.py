@@ -1,52 +1,47 @@
-"""Small pictures to train denoisers on, and a recipe of seconds."""
+"""A small untrained denoiser and pictures for it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from synthesis_fixtures import photograph, save_photograph
-from training_fixtures import write_table
+import torch
+from torch import nn
 
-from noisegen.denoising.config import DenoiserConfig
+from noisegen.denoising.dncnn import DnCNN
+from noisegen.models.checkpoint import Checkpoint, write_checkpoint
 
-# Both are known to the model of `synthesis_fixtures.save_tiny_model`.
-CAMERAS = {"one": ("S6", 100), "two": ("N6", 3200)}
+__all__ = ["Sizes", "random_denoiser", "random_picture", "write_denoiser"]
 
 
-def tiny_recipe(**changes: Any) -> DenoiserConfig:
-    """A DnCNN of 4 x 6 and a few steps."""
-    small = DenoiserConfig(layers=4, width=6, steps=6, batch=3, patch=16, validate_every=2)
-    return replace(small, **changes)
+@dataclass(frozen=True)
+class Sizes:
+    channels: int = 3
+    layers: int = 5
+    width: int = 8
+    bit_depth: int = 8
 
 
-def write_pairs(folder: Path, *, std: float = 20.0, splits: bool = True, bits: int = 8) -> Path:
-    """pairs.csv of one pair of each camera in each split: a picture of slopes with white noise of `std` levels."""
-    rows: dict[str, Any] = {}
-    for number, (name, condition) in enumerate(CAMERAS.items()):
-        for split in ("train", "val") if splits else ("",):
-            label = f"{name}_{split}"
-            clean = photograph(40, 56, seed=number + 10 * len(split), bits=bits)
-            rng = np.random.default_rng([number, len(split)])
-            largest = 2**bits - 1
-            noisy = (clean + rng.normal(0, std, clean.shape)).round().clip(0, largest).astype(clean.dtype)
-            save_photograph(folder / f"{label}_noisy.png", noisy)
-            save_photograph(folder / f"{label}_clean.png", clean)
-            rows[label] = (*condition, split) if splits else condition
-    return write_table(folder, rows)
+def random_denoiser(sizes: Sizes = Sizes()) -> DnCNN:
+    """In eval mode; its BatchNorm has seen something, and its output differs from its input by many levels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = DnCNN(**asdict(sizes)).eval()
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.normal_(layer.running_mean, std=0.1)
+                nn.init.uniform_(layer.running_var, 0.1, 1)
+                nn.init.uniform_(layer.weight, 0.5, 1.5)
+                nn.init.normal_(layer.bias, std=0.1)
+    return model
 
 
-def write_manifest(folder: Path) -> Path:
-    """manifest.parquet of a photograph with camera and ISO and one without."""
-    for number in range(2):
-        save_photograph(folder / f"photo{number}.png", photograph(48, 64, seed=20 + number))
-    rows = [
-        {"path": "photo0.png", "camera": "S6", "iso": 400},
-        {"path": "photo1.png", "camera": None, "iso": None},
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "manifest.parquet")
-    return folder / "manifest.parquet"
+def write_denoiser(path: Path, sizes: Sizes = Sizes()) -> Path:
+    write_checkpoint(path, Checkpoint("dncnn", asdict(sizes), random_denoiser(sizes).state_dict()))
+    return path
+
+
+def random_picture(height: int, width: int, channels: int = 3, bit_depth: int = 8) -> np.ndarray:
+    values = np.random.default_rng(height + width).integers(0, 2**bit_depth, (height, width, channels))
+    return values.astype(np.uint8 if bit_depth == 8 else np.uint16)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from denoiser_fixtures import write_manifest, write_pairs
+from denoiser_training_fixtures import write_manifest, write_pairs
 from synthesis_fixtures import VOCABULARY, invoke, make_workplace, photograph, save_photograph
 
 from noisegen.datasets.built import BuiltDataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,8 @@ class Denoiser:
         precision: of the convolutions, float32 or bfloat16. The picture itself stays float32: the network computes
             the noise, which is subtracted.
         tile: side of a tile in pixels, without its surroundings. Memory grows with its square: 512 pixels take
-            about 0.3 GB for 64 channels. A GPU too small for it gets tiles of half the side.
+            about 0.2 GB for 64 channels. A GPU too small for it gets tiles of half the side.
+        bit_depth: of the pictures' values where it is not the model's; they are scaled by it.
 
     Attributes:
         channels: of the pictures, 1 (grey) or 3 (RGB).
@@ -42,12 +43,23 @@ class Denoiser:
     """
 
     def __init__(
-        self, model: DnCNN, *, device: str = "cpu", precision: str = "float32", tile: int = DEFAULT_TILE
+        self,
+        model: DnCNN,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        tile: int = DEFAULT_TILE,
+        bit_depth: int | None = None,
     ) -> None:
         if tile < 1:
             raise ValueError(f"the side of a tile must be positive, not {tile}")
+        if bit_depth is not None and (bit_depth > 8) != (model.bit_depth > 8):
+            raise UsageError(
+                f"the denoiser is for pictures of {model.bit_depth} bits, which cannot stand for {bit_depth}; "
+                "use one trained for them"
+            )
         self.channels = model.channels
-        self.bit_depth = model.bit_depth
+        self.bit_depth = bit_depth or model.bit_depth
         self.tile = tile
         self.reach = model.layers  # each 3x3 convolution looks one pixel further
         self.device = torch.device(device)
@@ -55,11 +67,14 @@ class Denoiser:
         body = _fold(model.body)
         self.body = body.to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def denoise(self, noisy: np.ndarray) -> np.ndarray:
+    def denoise(
+        self, noisy: np.ndarray, *, advance: Callable[[int], object] = lambda pixels: None
+    ) -> np.ndarray:
         """Denoises one picture.
 
         Args:
             noisy: [H, W, C] grey levels below 2**bit_depth, uint8 for a bit depth of 8, else uint16; any H and W.
+            advance: told the number of pixels that were denoised since the last call.
 
         Returns:
             The same shape and type.
@@ -70,33 +85,44 @@ class Denoiser:
         """
         self._check(noisy)
         denoised = np.empty_like(noisy, order="C")
-        height, width = noisy.shape[:2]
-        rest = list(_windows(height, width, self.tile, self.reach))
-        while rest:
-            window = rest[0]
-            try:
-                denoised[window.inner] = self._run(noisy[window.outer])[window.crop]
-            except torch.cuda.OutOfMemoryError:
-                self._shrink()
-                # what is done is computed again, for the grid of the smaller tiles does not divide it
-                rest = list(_windows(height, width, self.tile, self.reach))
+        areas = [_Area(0, 0, *noisy.shape[:2])]
+        while areas:
+            area = areas.pop()
+            if max(area.bottom - area.top, area.right - area.left) > self.tile:
+                areas.extend(reversed(area.split(self.tile)))
+            elif self._fill(denoised, noisy, area):
+                advance(area.pixels)
             else:
-                del rest[0]
+                self._halve_tile()
+                areas.append(area)
         return denoised
+
+    def _fill(self, denoised: np.ndarray, noisy: np.ndarray, area: _Area) -> bool:
+        """Computes one area of the picture; False where the GPU's memory does not suffice."""
+        top, left = max(0, area.top - self.reach), max(0, area.left - self.reach)
+        seen = noisy[top : area.bottom + self.reach, left : area.right + self.reach]
+        try:
+            result = self._run(seen)
+        except torch.cuda.OutOfMemoryError:
+            return False
+        denoised[area.top : area.bottom, area.left : area.right] = result[
+            area.top - top : area.bottom - top, area.left - left : area.right - left
+        ]
+        return True
 
     @torch.inference_mode()
     def _run(self, noisy: np.ndarray) -> np.ndarray:
         """[H, W, C] in grey levels, in and out, as one piece."""
         levels = 2**self.bit_depth
         # through int32, because torch knows little of uint16
-        pixels = torch.from_numpy(noisy.astype(np.int32)).to(self.device)
+        pixels = torch.from_numpy(noisy.astype(np.int32, order="C")).to(self.device)
         x = pixels.permute(2, 0, 1)[None].to(torch.float32).div_(levels)
         x = x.contiguous(memory_format=torch.channels_last)
         residual: Tensor = self.body(x.to(self.dtype))
         values = (x - residual).clamp_(0, 1).mul_(levels).round_().clamp_(max=levels - 1)
         return values[0].permute(1, 2, 0).to(torch.int32).cpu().numpy().astype(noisy.dtype)
 
-    def _shrink(self) -> None:
+    def _halve_tile(self) -> None:
         torch.cuda.empty_cache()
         if self.tile <= SMALLEST_TILE:
             raise UsageError(
@@ -121,38 +147,34 @@ class Denoiser:
                 f"the picture is {noisy.dtype}, the denoiser for {self.bit_depth} bits ({expected}); use a denoiser "
                 "trained for it",
             )
+        if expected == np.uint16 and int(noisy.max()) >= 2**self.bit_depth:
+            raise InputError(
+                "format_mismatch",
+                f"the picture holds the value {noisy.max()}, which {self.bit_depth} bits do not; say with --bit-depth "
+                "how many its files fill",
+            )
 
 
 @dataclass(frozen=True)
-class _Window:
-    """One tile of the picture.
+class _Area:
+    """The pixels from (top, left) to before (bottom, right)."""
 
-    Attributes:
-        inner: what it contributes to the picture.
-        outer: what is computed for that.
-        crop: `inner` within `outer`.
-    """
+    top: int
+    left: int
+    bottom: int
+    right: int
 
-    inner: tuple[slice, slice]
-    outer: tuple[slice, slice]
-    crop: tuple[slice, slice]
+    @property
+    def pixels(self) -> int:
+        return (self.bottom - self.top) * (self.right - self.left)
 
-
-def _windows(height: int, width: int, size: int, halo: int) -> Iterator[_Window]:
-    for y in _spans(height, size, halo):
-        for x in _spans(width, size, halo):
-            yield _Window((y[0], x[0]), (y[1], x[1]), (y[2], x[2]))
-
-
-def _spans(side: int, size: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
-    for start in range(0, side, size):
-        stop = min(start + size, side)
-        first = max(0, start - halo)
-        yield (
-            slice(start, stop),
-            slice(first, min(stop + halo, side)),
-            slice(start - first, stop - first),
-        )
+    def split(self, side: int) -> list[_Area]:
+        """Squares of this side, row by row, less at the right and lower border."""
+        return [
+            _Area(top, left, min(top + side, self.bottom), min(left + side, self.right))
+            for top in range(self.top, self.bottom, side)
+            for left in range(self.left, self.right, side)
+        ]
 
 
 def _fold(body: nn.Sequential) -> nn.Sequential:
