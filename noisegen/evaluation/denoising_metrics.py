@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from skimage.metrics import structural_similarity
 
-__all__ = ["SSIM_CONVENTIONS", "psnr", "ssim"]
+__all__ = ["SMALLEST_SIDE", "SSIM_CONVENTIONS", "psnr", "ssim"]
 
 # name -> what it is, for tables and help
 SSIM_CONVENTIONS = {
