@@ -20,6 +20,7 @@ COMMANDS = {
     "check-pairs": ("check_pairs", "Find pairs that are misaligned, drifting, saturated or unreadable."),
     "train-noise-model": ("train_noise_model", "Train a noise model on real noisy/clean pairs."),
     "eval-noise": ("eval_noise", "Score a noise model against real pairs."),
+    "eval-denoiser": ("eval_denoiser", "Score a denoiser on SIDD, SIDD+ or any pairs."),
     "import-checkpoint": ("import_checkpoint", "Convert a published NM-FlowGAN checkpoint."),
     "run": ("run", "Run the steps of a pipeline file."),
 }
