@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+CROPS = "crops.png"
+
 
 @click.command(name="eval-denoiser")
 @click.argument("denoiser")
@@ -101,7 +103,7 @@ def command(
 
     first = next(iter(methods))
     cases = sum(len(benchmark.cases) for benchmark in opened)
-    submission, picture = None, None
+    submission = None
     with Progress(cases, "picture", "eval-denoiser", quiet=quiet) as progress:
         scores = evaluate_denoisers(methods, opened, advance=progress.update)
         try:
@@ -120,18 +122,16 @@ def command(
         "device": device,
         "precision": precision,
     }
-    if output is not None:
-        chosen = choose_cases(scores)
-        if chosen:
-            picture = "crops.png"
-            (output / picture).write_bytes(crops_png(chosen, methods))
     record = {"settings": settings} | denoising_json(scores, submission)
     if as_json:
         click.echo(json_text(record), nl=False)
     else:
         click.echo(denoising_summary(scores, submission), nl=False)
     if output is not None:
-        write_denoising_tables(output, scores, submission, record, picture)
+        chosen = choose_cases(scores)
+        write_denoising_tables(output, scores, submission, record, CROPS if chosen else None)
+        if chosen:
+            _write(output / CROPS, crops_png(chosen, methods))
     if scores.problems:
         context.exit(3)
 
@@ -168,3 +168,12 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: the folder cannot be made: {error.strerror}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    from noisegen.errors import UsageError
+
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,7 +21,7 @@ CHOSEN = 6
 CELL = 256
 # Denoised around the part that is shown, so that its border is that of the whole picture: the paper's DnCNN sees 18.
 HALO = 32
-MARGIN, TITLE, GAP = 8, 22, 14
+MARGIN, TITLE, LINE, GAP = 8, 22, 18, 14
 GAINS = (32, 16, 8, 4, 2, 1)
 STEP = 64  # between places where the part to show is looked for
 
@@ -60,12 +60,7 @@ def choose_cases(scores: DenoisingScores, count: int = CHOSEN) -> list[Choice]:
     return [Choice(labels[place], gains[place][1], gains[place][0]) for place in places]
 
 
-def crops_png(
-    choices: Sequence[Choice],
-    denoisers: Mapping[str, Denoiser],
-    *,
-    advance: Callable[[], object] = lambda: None,
-) -> bytes:
+def crops_png(choices: Sequence[Choice], denoisers: Mapping[str, Denoiser]) -> bytes:
     """Draws each case in two rows: clean, noisy and denoised pictures, and below them their errors around grey.
 
     Of large pictures the 256 x 256 pixels with the most detail are shown, pixel for pixel; titles give the PSNR of
@@ -74,7 +69,6 @@ def crops_png(
     Args:
         choices: what to show; the pictures are read and denoised again.
         denoisers: as they were scored.
-        advance: called after each case.
 
     Returns:
         A PNG.
@@ -83,13 +77,20 @@ def crops_png(
         InputError: a picture can no longer be read.
     """
     width = MARGIN + (2 + len(denoisers)) * (CELL + MARGIN)
-    height = MARGIN + len(choices) * (2 * (TITLE + CELL) + GAP)
+    explanation = textwrap.wrap(
+        f"By gain: PSNR of {next(iter(denoisers))} minus that of the noisy picture, worst first. Below each "
+        "picture its error, picture - clean, times the number that stands there; grey is none. rms: of the error "
+        "in what is shown, 8-bit grey levels.",
+        width // 7,
+    )
+    head = MARGIN + LINE * len(explanation) + GAP
+    height = head + len(choices) * (2 * (TITLE + CELL) + GAP)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
+    draw.multiline_text((MARGIN, MARGIN), "\n".join(explanation), fill="black", font=_font())
     for row, choice in enumerate(choices):
-        top = MARGIN + row * (2 * (TITLE + CELL) + GAP)
+        top = head + row * (2 * (TITLE + CELL) + GAP)
         _draw_case(sheet, draw, top, choice, denoisers)
-        advance()
     return encode_png(np.asarray(sheet))
 
 
@@ -115,20 +116,20 @@ def _draw_case(
     scale = 2.0 ** (next(iter(denoisers.values())).bit_depth - 8)
     reference = clean[inner] / scale
     errors = {name: picture / scale - reference for name, picture in pictures.items()}
-    spread = float(np.std(errors[next(iter(denoisers))]))
+    spread = _rms(errors[next(iter(denoisers))])
     gain = next((gain for gain in GAINS if 3 * gain * spread <= 128), GAINS[-1])
 
     below = top + TITLE + CELL
     _cell(sheet, draw, MARGIN, top, "clean", reference)
-    _text(draw, MARGIN, below + TITLE, _description(choice, gain, clean.shape[:2], (y, x)))
+    _text(draw, MARGIN, below + TITLE, _description(choice, clean.shape[:2], (y, x)))
     for column, (name, picture) in enumerate(pictures.items(), start=1):
         left = MARGIN + column * (CELL + MARGIN)
         _cell(sheet, draw, left, top, _title(name, choice.scored.scores[name]), picture / scale)
-        error = f"error × {gain}, std {np.std(errors[name]):.2f}"
+        error = f"error x {gain}, rms {_rms(errors[name]):.2f}"
         _cell(sheet, draw, left, below, error, 128 + gain * errors[name])
 
 
-def _description(choice: Choice, gain: int, size: tuple[int, int], place: tuple[int, int]) -> str:
+def _description(choice: Choice, size: tuple[int, int], place: tuple[int, int]) -> str:
     case = choice.scored.case
     condition = [f"{case.condition.camera} ISO {case.condition.iso}"] if case.condition else []
     large = max(size) > CELL
@@ -142,10 +143,8 @@ def _description(choice: Choice, gain: int, size: tuple[int, int], place: tuple[
             if large
             else []
         ),
-        "",
-        f"right: error = picture − clean, × {gain}; grey is none; std in 8-bit grey levels of what is shown",
     ]
-    return "\n".join(part for line in lines for part in (textwrap.wrap(line, 36) or [""]))
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, 36))
 
 
 def _title(name: str, score: Score) -> str:
@@ -193,9 +192,17 @@ def _cell(
     )
 
 
+def _rms(error: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(error))))
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=14)
+
+
 def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str) -> None:
     """Black text, its lines cut to the width of a cell."""
-    font = ImageFont.load_default(size=14)
+    font = _font()
     lines = []
     for line in text.split("\n"):
         while font.getlength(line) > CELL:
