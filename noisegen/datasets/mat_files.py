@@ -79,13 +79,11 @@ def mat_variables(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     if _is_hdf5(path):
-        import h5py
-
         with _open_hdf5(path) as file:
             return {
                 name: (tuple(reversed(item.shape)), str(item.dtype))
                 for name, item in file.items()
-                if isinstance(item, h5py.Dataset)
+                if hasattr(item, "shape")  # a group has none
             }
     _check_v5(path)
     from scipy.io import whosmat
@@ -115,8 +113,11 @@ def open_mat_array(path: Path, variable: str, shape: tuple[int, ...], dtype: str
 
 
 def _is_hdf5(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(HDF5_STARTS[-1] + len(HDF5_SIGNATURE))
+    try:
+        with path.open("rb") as file:
+            head = file.read(HDF5_STARTS[-1] + len(HDF5_SIGNATURE))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     return any(head[start:].startswith(HDF5_SIGNATURE) for start in HDF5_STARTS)
 
 
