@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ __all__ = [
 ]
 
 NOISY = "noisy"
+# Metrics of one picture that are computed at once; each takes up to 250 bytes a pixel.
+METRIC_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def evaluate_denoisers(
     """
     scored: list[CaseScore] = []
     problems: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(METRIC_THREADS) as pool:
         for benchmark in benchmarks:
             problems += benchmark.problems
             for case in benchmark.cases if benchmark.submission is None else ():
