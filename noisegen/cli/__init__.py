@@ -21,6 +21,7 @@ COMMANDS = {
     "train-noise-model": ("train_noise_model", "Train a noise model on real noisy/clean pairs."),
     "eval-noise": ("eval_noise", "Score a noise model against real pairs."),
     "train-denoiser": ("train_denoiser", "Train a denoiser on synthetic or real pairs."),
+    "eval-denoiser": ("eval_denoiser", "Score a denoiser on SIDD, SIDD+ or any pairs."),
     "denoise": ("denoise", "Denoise photographs."),
     "import-checkpoint": ("import_checkpoint", "Convert a published NM-FlowGAN checkpoint."),
     "run": ("run", "Run the steps of a pipeline file."),
