@@ -22,7 +22,8 @@ CROPS = "crops.png"
     "--beside",
     multiple=True,
     metavar="[NAME=]FILE",
-    help="A further denoiser to score on the same pictures; may be repeated.",
+    help="A further denoiser to score on the same pictures; may be repeated. Files of one NAME are repetitions, as "
+    "by several seeds: their mean and spread are shown.",
 )
 @click.option(
     "--split", help="Rows of tables to score; '' for all.  [default: val where a table has it, else all]"
@@ -93,7 +94,7 @@ def command(
 
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
-    methods, hashes = _load((denoiser, *beside), device, precision)
+    methods, hashes, repetitions = _load((denoiser, *beside), device, precision)
     opened = open_benchmarks(benchmarks, split=split, crop=crop, half=half)
     to_submit = next((benchmark for benchmark in opened if benchmark.submission), None)
     if output is not None:
@@ -105,7 +106,9 @@ def command(
     cases = sum(len(benchmark.cases) for benchmark in opened)
     submission = None
     with Progress(cases, "picture", "eval-denoiser", quiet=quiet) as progress:
-        scores = evaluate_denoisers(methods, opened, advance=progress.update)
+        scores = replace(
+            evaluate_denoisers(methods, opened, advance=progress.update), repetitions=repetitions
+        )
         try:
             if to_submit is not None and output is not None:
                 submission = write_submission(
@@ -131,34 +134,49 @@ def command(
         chosen = choose_cases(scores)
         write_denoising_tables(output, scores, submission, record, CROPS if chosen else None)
         if chosen:
-            _write(output / CROPS, crops_png(chosen, methods))
+            # Of repetitions the first stands for all.
+            shown = {names[0]: methods[names[0]] for names in repetitions.values()}
+            _write(output / CROPS, crops_png(chosen, shown or methods))
     if scores.problems:
         context.exit(3)
 
 
 def _load(
     sources: tuple[str, ...], device: str, precision: str
-) -> tuple[dict[str, Denoiser], dict[str, str]]:
-    """The denoisers by name, and the hashes of their files."""
+) -> tuple[dict[str, Denoiser], dict[str, str], dict[str, tuple[str, ...]]]:
+    """The denoisers by name, the hashes of their files, and the names by what they are repetitions of.
+
+    Where a name occurs twice, its denoisers are called NAME 1, NAME 2, ...
+    """
     from noisegen.denoising import load_denoiser
     from noisegen.denoising.inference import Denoiser
     from noisegen.errors import UsageError
     from noisegen.evaluation.denoising_eval import NOISY, check_alike
     from noisegen.models import checkpoint_sha256
 
-    denoisers: dict[str, Denoiser] = {}
-    hashes = {}
+    files: dict[str, list[Path]] = {}
     for source in sources:
         name, _, file = source.rpartition("=") if not Path(source).exists() else ("", "", source)
-        path = Path(file)
+        named, path = bool(name), Path(file)
         name = name or path.stem
-        if name == NOISY or name in denoisers:
+        if name == NOISY or (name in files and not named):
             taken = "the noisy pictures" if name == NOISY else "another denoiser"
             raise UsageError(f"{source}: {name!r} is the name of {taken}; give it as NAME={file}")
-        denoisers[name] = Denoiser(load_denoiser(path), device=device, precision=precision)
-        hashes[name] = checkpoint_sha256(path)
+        files.setdefault(name, []).append(path)
+    repeated = any(len(paths) > 1 for paths in files.values())
+    denoisers: dict[str, Denoiser] = {}
+    hashes = {}
+    repetitions = {}
+    for name, paths in files.items():
+        names = (
+            tuple(f"{name} {number}" for number in range(1, 1 + len(paths))) if len(paths) > 1 else (name,)
+        )
+        for label, path in zip(names, paths, strict=True):
+            denoisers[label] = Denoiser(load_denoiser(path), device=device, precision=precision)
+            hashes[label] = checkpoint_sha256(path)
+        repetitions[name] = names
     check_alike(denoisers)
-    return denoisers, hashes
+    return denoisers, hashes, repetitions if repeated else {}
 
 
 def _make_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ class DenoiserConfig:
 
     Attributes:
         layers, width: of the DnCNN, see `noisegen.denoising.dncnn.DnCNN`.
+        identity: start with a last layer of zeros, so that the untrained denoiser changes nothing.
         steps: optimizer steps; None means `epochs` passes over the patches of a grid of step patch / 2.
         epochs: used when `steps` is None.
         batch: patches per step.
@@ -34,6 +35,7 @@ class DenoiserConfig:
 
     layers: int = 10
     width: int = 32
+    identity: bool = True
     steps: int | None = 4000
     epochs: int = 40
     batch: int = 16
@@ -68,6 +70,7 @@ RECIPES: dict[str, DenoiserConfig] = {
     "paper": DenoiserConfig(
         layers=18,
         width=64,
+        identity=False,
         steps=None,
         batch=128,
         patch=96,

@@ -182,6 +182,9 @@ class _Training:
 
         # torch's stubs leave this form of Module.to out
         self.model: DnCNN = network().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.identity:
+            for values in self.model.body[-1].parameters():
+                nn.init.zeros_(values)
         self.optimisation = Optimisation(
             self.model,
             config,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -57,11 +57,13 @@ class DenoisingScores:
         methods: `NOISY`, then the denoisers in the order given.
         cases: those that could be scored.
         problems: the others, one line each.
+        repetitions: methods that are repetitions of the same, by a name for them; empty where there are none.
     """
 
     methods: tuple[str, ...]
     cases: tuple[CaseScore, ...]
     problems: tuple[str, ...]
+    repetitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def evaluate_denoisers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from noisegen.conditions import Condition
 from noisegen.evaluation.denoising_eval import CaseScore, DenoisingScores, Score
 from noisegen.evaluation.denoising_metrics import SSIM_CONVENTIONS
 
-__all__ = ["ALL", "MeanScore", "benchmark_means", "condition_means"]
+__all__ = ["ALL", "MeanScore", "Repeated", "benchmark_means", "condition_means", "repeated_mean"]
 
 ALL = "all"
 
@@ -35,6 +35,36 @@ class MeanScore:
     cases: int
     identical: int
     values: Mapping[str, Score]
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Mean and standard deviation over repetitions of one method, for PSNR in dB and each SSIM.
+
+    Attributes:
+        count: number of repetitions; of one alone the deviations are NaN.
+        mean, std: scores.
+    """
+
+    count: int
+    mean: Score
+    std: Score
+
+
+def repeated_mean(mean: MeanScore, methods: Sequence[str]) -> Repeated:
+    """Over the repetitions `methods` of a mean over cases; the deviation is that of a sample (divided by n - 1)."""
+    scores = [mean.values[method] for method in methods]
+
+    def over(reduce: Callable[[list[float]], float]) -> Score:
+        return Score(
+            reduce([score.psnr for score in scores]),
+            {name: reduce([score.ssim[name] for score in scores]) for name in SSIM_CONVENTIONS},
+        )
+
+    def deviation(values: list[float]) -> float:
+        return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+    return Repeated(len(scores), over(lambda values: float(np.mean(values))), over(deviation))
 
 
 def benchmark_means(scores: DenoisingScores) -> list[MeanScore]:

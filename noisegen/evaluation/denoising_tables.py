@@ -11,7 +11,12 @@ from pathlib import Path
 
 from noisegen.errors import UsageError
 from noisegen.evaluation.denoising_eval import NOISY, DenoisingScores, Score
-from noisegen.evaluation.denoising_means import MeanScore, benchmark_means, condition_means
+from noisegen.evaluation.denoising_means import (
+    MeanScore,
+    benchmark_means,
+    condition_means,
+    repeated_mean,
+)
 from noisegen.evaluation.denoising_metrics import SSIM_CONVENTIONS
 from noisegen.evaluation.noise_markdown import markdown_table
 from noisegen.evaluation.noise_tables import json_text
@@ -30,6 +35,7 @@ def denoising_summary(scores: DenoisingScores, submission: Submission | None = N
         means = benchmark_means(scores)
         parts += [
             "Means over pictures or blocks. PSNR in dB, gain over the noisy input; SSIM by its convention.\n",
+            *_repeated_table(means, scores.repetitions),
             _mean_table(means),
             *_identical_note(means),
         ]
@@ -72,6 +78,13 @@ def denoising_json(scores: DenoisingScores, submission: Submission | None = None
     """Means, the submission and problems as plain values; the cases are in the CSV."""
     return {
         "methods": list(scores.methods),
+        "repetitions": {
+            name: [
+                {"benchmark": mean.group} | asdict(repeated_mean(mean, methods))
+                for mean in benchmark_means(scores)
+            ]
+            for name, methods in scores.repetitions.items()
+        },
         "means": [_record(mean) for mean in benchmark_means(scores)],
         "by_condition": [
             {"condition": asdict(mean.condition) if mean.condition else None} | _record(mean)
@@ -127,6 +140,30 @@ def _mean_table(means: Sequence[MeanScore]) -> str:
             similarities = [_number(score.ssim[name], 4) for name in SSIM_CONVENTIONS]
             rows.append([mean.group, method, str(mean.cases), _number(score.psnr, 2), gain, *similarities])
     return markdown_table(heads, rows, 2)
+
+
+def _repeated_table(means: Sequence[MeanScore], repetitions: Mapping[str, tuple[str, ...]]) -> list[str]:
+    if not repetitions:
+        return []
+    rows = []
+    for mean in means:
+        noisy = mean.values[NOISY]
+        rows.append([mean.group, NOISY, "", _number(noisy.psnr, 2), "", _number(noisy.ssim[PUBLISHED], 4)])
+        for name, methods in repetitions.items():
+            over = repeated_mean(mean, methods)
+            psnr, ssim = (
+                f"{_number(value, digits)} ± {_number(std, digits)}"
+                if over.count > 1
+                else _number(value, digits)
+                for value, std, digits in (
+                    (over.mean.psnr, over.std.psnr, 2),
+                    (over.mean.ssim[PUBLISHED], over.std.ssim[PUBLISHED], 4),
+                )
+            )
+            gain = _number(over.mean.psnr - noisy.psnr, 2, "+")
+            rows.append([mean.group, name, str(over.count), psnr, gain, ssim])
+    heads = ["benchmark", "method", "repetitions", "PSNR", "gain", f"SSIM {PUBLISHED}"]
+    return [markdown_table(heads, rows, 2), "\n± is the standard deviation over repetitions, which are:\n"]
 
 
 def _condition_table(means: Sequence[MeanScore], methods: Sequence[str], cell: Callable[[Score], str]) -> str:
