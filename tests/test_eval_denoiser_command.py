@@ -128,6 +128,25 @@ def test_a_report_holds_tables_that_agree_with_the_metrics(run: Run, tmp_path: P
     assert picture.std() > 10
 
 
+def test_files_of_one_name_are_repetitions_with_mean_and_spread(run: Run, tmp_path: Path) -> None:
+    shift_denoiser(tmp_path / "two.safetensors", 2)
+    seeds = ["--beside", "mine=four.safetensors", "--beside", "mine=two.safetensors"]
+    result = run("pairs.csv", *seeds, "-o", "out", denoiser="other=ten.safetensors")
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "out" / "denoising.json").read_text())
+    assert record["methods"] == ["noisy", "other", "mine 1", "mine 2"]
+    # noisy is clean + 20 in the second dataset
+    two = record["repetitions"]["mine"][1]
+    values = [level(16), level(18)]
+    assert two["benchmark"] == "pairs: two" and two["count"] == 2
+    assert two["mean"]["psnr"] == pytest.approx(np.mean(values))
+    assert two["std"]["psnr"] == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2))
+    assert f"| pairs: two | mine | 2 | {np.mean(values):.2f} ± {two['std']['psnr']:.2f} |" in result.stdout
+    assert f"| pairs: two | other | 1 | {level(10):.2f} |" in result.stdout
+    # one of the repetitions is shown
+    assert cv2.imread(str(tmp_path / "out" / "crops.png")).shape[1] < 5 * 270
+
+
 def test_identical_pictures_are_left_out_of_every_mean_psnr_and_told(run: Run, tmp_path: Path) -> None:
     result = run("pairs.csv", "--beside", "four.safetensors", "-o", "out")
     record = json.loads((tmp_path / "out" / "denoising.json").read_text())

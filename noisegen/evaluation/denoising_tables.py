@@ -80,8 +80,14 @@ def denoising_json(scores: DenoisingScores, submission: Submission | None = None
         "methods": list(scores.methods),
         "repetitions": {
             name: [
-                {"benchmark": mean.group} | asdict(repeated_mean(mean, methods))
+                {
+                    "benchmark": mean.group,
+                    "count": over.count,
+                    "mean": _plain(over.mean),
+                    "std": _plain(over.std),
+                }
                 for mean in benchmark_means(scores)
+                for over in (repeated_mean(mean, methods),)
             ]
             for name, methods in scores.repetitions.items()
         },
@@ -190,11 +196,14 @@ def _record(mean: MeanScore) -> dict[str, object]:
         "benchmark": mean.group,
         "pictures": mean.cases,
         "identical": mean.identical,
-        "scores": {
-            method: {"psnr": score.psnr if math.isfinite(score.psnr) else None, "ssim": dict(score.ssim)}
-            for method, score in mean.values.items()
-        },
+        "scores": {method: _plain(score) for method, score in mean.values.items()},
     }
+
+
+def _plain(score: Score) -> dict[str, object]:
+    """With null where there is no number."""
+    ssim = {name: value if math.isfinite(value) else None for name, value in score.ssim.items()}
+    return {"psnr": score.psnr if math.isfinite(score.psnr) else None, "ssim": ssim}
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:
