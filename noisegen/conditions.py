@@ -136,28 +136,38 @@ class Vocabulary:
             condition, Condition(condition.camera, low), Condition(condition.camera, high), weight
         )
 
-    def draw(self, seed: int, image_id: str, variant: int, camera: str | None, iso: int | None) -> Condition:
-        """Completes a missing camera or ISO at random from the known pairs, uniformly.
+    def candidates(self, camera: str | None, iso: int | None) -> tuple[Condition, ...]:
+        """What a missing camera or ISO may stand for, out of the known pairs.
 
-        A pure function of its arguments. A given camera restricts the draw to its ISO settings; a given ISO to the
-        cameras whose range holds it. Where both are given they are returned unchecked, for `resolve` to judge.
+        A given camera restricts them to its ISO settings; a given ISO to the cameras whose range holds it. Where both
+        are given they are returned unchecked, for `resolve` to judge.
 
         Raises:
-            InputError: when no known pair fits what was given.
+            InputError: no known pair fits what was given.
         """
         if camera is not None and iso is not None:
-            return Condition(camera, iso)
+            return (Condition(camera, iso),)
         if camera is not None:
-            candidates = [Condition(camera, i) for i in self.isos_of(camera)]
-        elif iso is not None:
-            if iso <= 0:
-                raise InputError("bad_iso", f"ISO {iso} is not a positive number")
-            candidates = [Condition(c, iso) for c in self.cameras if self._covers(c, iso)]
-            if not candidates:
-                known = "; ".join(f"{c} {', '.join(map(str, self.isos_of(c)))}" for c in self.cameras)
-                raise InputError("iso_out_of_range", f"no camera covers ISO {iso}; known: {known}")
-        else:
-            candidates = list(self.known)
+            return tuple(Condition(camera, i) for i in self.isos_of(camera))
+        if iso is None:
+            return self.known
+        if iso <= 0:
+            raise InputError("bad_iso", f"ISO {iso} is not a positive number")
+        found = tuple(Condition(c, iso) for c in self.cameras if self._covers(c, iso))
+        if not found:
+            known = "; ".join(f"{c} {', '.join(map(str, self.isos_of(c)))}" for c in self.cameras)
+            raise InputError("iso_out_of_range", f"no camera covers ISO {iso}; known: {known}")
+        return found
+
+    def draw(self, seed: int, image_id: str, variant: int, camera: str | None, iso: int | None) -> Condition:
+        """Completes a missing camera or ISO at random, uniformly from its `candidates`.
+
+        A pure function of its arguments.
+
+        Raises:
+            InputError: as `candidates`.
+        """
+        candidates = self.candidates(camera, iso)
         message = f"condition\0{seed}\0{variant}\0{image_id}".encode("utf-8", "surrogatepass")
         number = int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "little")
         return candidates[number % len(candidates)]

@@ -23,7 +23,7 @@ def opened(text: str, **options: object) -> Source:
 
 
 def stream(*sources: Source, seed: int = 0, batch: int = 6, **options: object) -> PatchStream:
-    settings: dict[str, object] = {"patch": 16, "balance": True, "vocabulary": VOCABULARY}
+    settings: dict[str, object] = {"patch": 16, "balance": True}
     return PatchStream(sources, batch=batch, seed=seed, **(settings | options))  # type: ignore[arg-type]
 
 
@@ -147,6 +147,18 @@ def test_weights_are_shares_of_the_batch_and_open_conditions_are_drawn(tmp_path:
     assert set(VOCABULARY.known) < set(counts) and counts.keys() - set(VOCABULARY.known)
 
 
+def test_half_a_condition_is_completed_from_the_known_ones(tmp_path: Path) -> None:
+    write_manifest(tmp_path)
+    rows: list[dict[str, object]] = [
+        {"path": "photo0.png", "camera": "N6", "iso": None},
+        {"path": "photo1.png", "camera": None, "iso": 600},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "manifest.parquet")
+    batch = stream(opened(str(tmp_path / "manifest.parquet")), batch=80).batch(0)
+    drawn = {(condition.camera, condition.iso) for condition in batch.conditions}
+    assert drawn == {("N6", 400), ("N6", 3200), ("N6", 600), ("S6", 600)}
+
+
 def test_cameras_are_drawn_equally_or_by_area(tmp_path: Path) -> None:
     table = write_pairs(tmp_path)
     save_photograph(tmp_path / "two_train_clean.png", photograph(160, 160))
@@ -161,8 +173,8 @@ def test_bad_rows_of_a_manifest_are_named_and_others_used(tmp_path: Path) -> Non
     rows = [
         {"path": "photo0.png", "camera": "S6", "iso": 100},
         {"path": "absent.png", "camera": "S6", "iso": 100},
-        {"path": "photo0.png", "camera": "S6", "iso": None},
-        {"path": "photo0.png", "camera": "X9", "iso": 100},
+        {"path": "photo0.png", "camera": "S6", "iso": 6400},
+        {"path": "photo0.png", "camera": "X9", "iso": None},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "manifest.parquet")
     source = opened(str(tmp_path / "manifest.parquet"))

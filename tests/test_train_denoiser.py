@@ -125,7 +125,7 @@ def test_noise_is_new_at_each_step_and_the_same_on_any_number_of_processes(tmp_p
     model, table = tiny_model(), write_pairs(tmp_path)
     before = {name: values.clone() for name, values in model.state_dict().items()}
     source = open_source(parse_source(f"clean:{table}"), split=None, vocabulary=VOCABULARY)
-    settings = {"patch": 16, "batch": 4, "seed": 0, "balance": True, "vocabulary": VOCABULARY}
+    settings = {"patch": 16, "batch": 4, "seed": 0, "balance": True}
     stream = PatchStream([source], **settings)  # type: ignore[arg-type]
     alone = optimisation(model, batch=4)
     noisy, clean = alone.pairs(stream.batch(3))

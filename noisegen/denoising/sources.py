@@ -55,7 +55,7 @@ class TrainingPicture:
         info: size, channels and bits.
         noisy: None where noise is to be synthesized, else the path of the file or the key of the tile.
         clean: likewise.
-        condition: of the noise; None where it is drawn anew for each patch.
+        conditions: of the noise; of several one is drawn for each patch.
         dataset: that holds the tile; None where `noisy` and `clean` are paths.
     """
 
@@ -63,7 +63,7 @@ class TrainingPicture:
     info: ImageInfo
     noisy: Path | str | None
     clean: Path | str
-    condition: Condition | None
+    conditions: tuple[Condition, ...]
     dataset: BuiltDataset | None = None
 
     def load(self) -> tuple[np.ndarray | None, np.ndarray]:
@@ -152,7 +152,8 @@ def open_source(
     Args:
         spec: the source.
         split: of tables of pairs; None for "train" where a table marks it, else all.
-        vocabulary: of the noise model; given camera and ISO settings must be covered by it.
+        vocabulary: of the noise model, which must cover the pictures' cameras and ISO settings; needed for clean
+            pictures.
         root: folder that a manifest's relative paths start from, see `Manifest.open`.
         max_failures: rows of a manifest that may be bad.
 
@@ -160,14 +161,17 @@ def open_source(
         UsageError: the source cannot be used, or too many of its rows cannot.
     """
     problems: list[str] = []
+    if spec.needs_noise and vocabulary is None:
+        raise UsageError(f"{spec.path} holds clean pictures; a noise model is needed")
     if spec.kind == "dataset":
         dataset = BuiltDataset.open(spec.path)
         pictures = [
-            TrainingPicture(key, dataset.info, key, key, condition, dataset)
+            TrainingPicture(key, dataset.info, key, key, (condition,), dataset)
             for key, condition in dataset.tiles
         ]
         record: dict[str, Any] = {"fingerprint": dataset.fingerprint}
     elif spec.kind == "manifest":
+        assert vocabulary is not None
         pictures = _photographs(spec.path, root, vocabulary, problems)
         record = {"sha256": digest(spec.path)}
     else:
@@ -176,6 +180,7 @@ def open_source(
         pairs = read_pairs(spec.path, split=split or None)
         pictures = [_of_pair(pair, noisy=spec.kind == "pairs") for pair in pairs]
         if spec.needs_noise:
+            assert vocabulary is not None
             for picture in pictures:
                 _check_covered(vocabulary, picture)
         record = {"sha256": digest(spec.path), "split": split}
@@ -213,12 +218,12 @@ def _of_pair(pair: Pair, *, noisy: bool) -> TrainingPicture:
         probe(pair.clean_path),
         pair.noisy_path if noisy else None,
         pair.clean_path,
-        pair.condition,
+        (pair.condition,),
     )
 
 
 def _photographs(
-    path: Path, root: Path | None, vocabulary: Vocabulary | None, problems: list[str]
+    path: Path, root: Path | None, vocabulary: Vocabulary, problems: list[str]
 ) -> list[TrainingPicture]:
     manifest = Manifest.open(path, root=root, allow_outside=root is None)
     pictures = []
@@ -227,14 +232,8 @@ def _photographs(
             problems.append(row.message)
             continue
         try:
-            condition = None
-            if row.camera is not None and row.iso is not None:
-                condition = Condition(row.camera, row.iso)
-            elif row.camera is not None or row.iso is not None:
-                raise InputError(
-                    "half_a_condition", "has a camera or an ISO, but not both; give both or neither"
-                )
-            picture = TrainingPicture(f"photograph {row.id}", probe(row.path), None, row.path, condition)
+            conditions = vocabulary.candidates(row.camera, row.iso)
+            picture = TrainingPicture(f"photograph {row.id}", probe(row.path), None, row.path, conditions)
             _check_covered(vocabulary, picture)
         except (InputError, UsageError) as error:
             problems.append(f"{path.name}, row {row.index}: {error}")
@@ -243,11 +242,10 @@ def _photographs(
     return pictures
 
 
-def _check_covered(vocabulary: Vocabulary | None, picture: TrainingPicture) -> None:
-    if vocabulary is None or picture.condition is None:
-        return
+def _check_covered(vocabulary: Vocabulary, picture: TrainingPicture) -> None:
     try:
-        vocabulary.resolve(picture.condition)
+        for condition in picture.conditions:
+            vocabulary.resolve(condition)
     except InputError as error:
         raise UsageError(f"{picture.name}: {error}") from error
 

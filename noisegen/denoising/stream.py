@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisegen.conditions import Condition, Vocabulary
+from noisegen.conditions import Condition
 from noisegen.denoising.sources import Source, TrainingPicture
 from noisegen.errors import UsageError
 
@@ -51,12 +51,11 @@ class PatchStream:
         batch: patches per step.
         seed: of all draws.
         balance: cameras with their ISO settings equally often, then pictures; otherwise in proportion to area.
-        vocabulary: of the noise model; conditions that a picture leaves open are drawn from it for each patch.
         part: rows of the batch that this process is to have.
         cache_bytes: of decoded pictures that are kept; None for a quarter of the machine's memory.
 
     Raises:
-        UsageError: a picture is smaller than the patch, or a condition is open and there is no noise model.
+        UsageError: a picture is smaller than the patch.
     """
 
     def __init__(
@@ -67,12 +66,10 @@ class PatchStream:
         batch: int,
         seed: int,
         balance: bool,
-        vocabulary: Vocabulary | None = None,
         part: slice = slice(None),
         cache_bytes: int | None = None,
     ) -> None:
         self.patch, self.size, self.seed, self.part = patch, batch, seed, part
-        self.vocabulary = vocabulary
         self.pictures = [picture for source in sources for picture in source.pictures]
         for picture in self.pictures:
             if min(picture.info.height, picture.info.width) < patch:
@@ -80,8 +77,6 @@ class PatchStream:
                     f"{picture.name} is {picture.info.width}x{picture.info.height}, smaller than the {patch} pixel "
                     "patch; choose a smaller --patch or leave it out"
                 )
-            if picture.noisy is None and vocabulary is None:
-                raise UsageError(f"{picture.name} has no noisy side; say --noise-model")
         total = sum(source.spec.weight for source in sources)
         self.probabilities = np.concatenate(
             [source.spec.weight / total * self._within(source.pictures, balance) for source in sources]
@@ -117,7 +112,7 @@ class PatchStream:
             clean.append(patches[-1])
             if picture.noisy is None:
                 synthetic.append(len(clean) - 1)
-                conditions.append(self._condition(picture, places[row, 2]))
+                conditions.append(picture.conditions[int(places[row, 2] * len(picture.conditions))])
         return PatchBatch(step, np.stack(noisy), np.stack(clean), synthetic, conditions)
 
     def batches(self, start: int, stop: int, *, workers: int) -> Iterator[PatchBatch]:
@@ -138,8 +133,8 @@ class PatchStream:
     def _within(self, pictures: Sequence[TrainingPicture], balance: bool) -> np.ndarray:
         """The probability of each picture of one source."""
         if balance:
-            counts = Counter(picture.condition for picture in pictures)
-            weights = np.array([1 / counts[picture.condition] for picture in pictures])
+            counts = Counter(picture.conditions for picture in pictures)
+            weights = np.array([1 / counts[picture.conditions] for picture in pictures])
         else:
             weights = np.array([self._grid(picture) for picture in pictures], dtype=np.float64)
         return weights / weights.sum()
@@ -150,12 +145,6 @@ class PatchStream:
             (side - self.patch) // step + 1 for side in (picture.info.height, picture.info.width)
         )
         return rows * columns
-
-    def _condition(self, picture: TrainingPicture, number: float) -> Condition:
-        if picture.condition is not None:
-            return picture.condition
-        assert self.vocabulary is not None
-        return self.vocabulary.known[int(number * len(self.vocabulary.known))]
 
 
 class _Cache:

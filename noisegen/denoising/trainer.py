@@ -100,7 +100,6 @@ def train_dncnn(
         batch=config.batch,
         seed=config.seed,
         balance=config.balance,
-        vocabulary=None if noise_model is None else noise_model.vocabulary,
         part=ranks.part(config.batch),
     )
     steps = config.steps or max(1, config.epochs * stream.patches // config.batch)
