@@ -65,28 +65,29 @@ class Optimisation:
         self.bad_step = torch.full((), math.inf, device=self.device)
 
     def step(self, batch: PatchBatch) -> Tensor:
-        """Updates the weights; returns this process' part of the loss, on the device."""
+        """Updates the weights; returns this process' part of (loss, mean squared error), [2], on the device."""
         value = self.measure(batch)
         self.ranks.sum_gradients(self.model.parameters())
         self.ranks.average_buffers(self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, batch.step, self.steps)
         self.optimizer.step()
-        here = torch.where(value.isfinite(), math.inf, float(batch.step))
+        here = torch.where(value.isfinite().all(), math.inf, float(batch.step))
         self.bad_step = torch.minimum(self.bad_step, here)
         return value
 
     def measure(self, batch: PatchBatch) -> Tensor:
-        """The loss, as `step` returns it, and its gradients."""
+        """What `step` returns, and gradients of the loss."""
         noisy, clean = self.pairs(batch)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             restored = self.model(noisy)
-        distance = F.mse_loss if self.config.loss == "l2" else F.l1_loss
-        loss = distance(restored.float(), clean) * (len(clean) / self.config.batch)
+        squared = F.mse_loss(restored.float(), clean)
+        loss = squared if self.config.loss == "l2" else F.l1_loss(restored.float(), clean)
+        share = len(clean) / self.config.batch
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        return loss.detach()
+        (loss * share).backward()
+        return torch.stack([loss, squared]).detach() * share
 
     def pairs(self, batch: PatchBatch) -> tuple[Tensor, Tensor]:
         """(noisy, clean) float32 [b, C, patch, patch] in units of 2**bit_depth grey levels, channels-last."""

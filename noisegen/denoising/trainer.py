@@ -19,7 +19,7 @@ from noisegen.denoising.dncnn import DnCNN
 from noisegen.denoising.memory import out_of_memory
 from noisegen.denoising.sources import Source
 from noisegen.denoising.steps import Optimisation
-from noisegen.denoising.stream import PatchStream
+from noisegen.denoising.stream import PatchBatch, PatchStream
 from noisegen.denoising.validation import DenoiserValidation, DenoiserValidator
 from noisegen.errors import NoisegenError
 from noisegen.models.protocol import NoiseModel
@@ -32,7 +32,7 @@ from noisegen.training.state import load_state, save_state
 
 __all__ = ["TrainedDenoiser", "train_dncnn"]
 
-LOSSES = {"loss": "loss (units of 2**bit_depth grey levels)"}
+LOSSES = {"loss": "loss (units of 2**bit_depth grey levels)", "train_psnr": "PSNR of training patches, dB"}
 SCORES = ("psnr",)
 SAVE_EVERY = 500
 LOG_EVERY = 20
@@ -133,15 +133,15 @@ def train_dncnn(
         progress.update(start)
         for batch in stream.batches(start, steps, workers=workers):
             with out_of_memory(training.optimisation, batch):
-                loss = training.step(batch)
+                training.step(batch)
             done = batch.step + 1
             ends = done == steps
             validates = validator is not None and (ends or done % config.validate_every == 0)
             saves = ends or done % SAVE_EVERY == 0
             if batch.step % LOG_EVERY == 0 or validates or saves:
-                value = training.check(loss)
-                journal.write(batch.step, {"loss": value})
-                progress.update(0, loss=float(f"{value:.4g}"))
+                losses = training.losses()
+                journal.write(batch.step, losses)
+                progress.update(0, **{name: float(f"{value:.4g}") for name, value in losses.items()})
             progress.update(1)
             if validates:
                 assert validator is not None
@@ -202,6 +202,7 @@ class _Training:
             self.average = self.parts["average"] = network().to(device)
             self.average.load_state_dict(self.model.state_dict())
         self.best = self.parts["best"] = network()
+        self.sums, self.summed = torch.zeros(2, device=device), 0
         self.best_validation: DenoiserValidation | None = None
         self.last_validation: DenoiserValidation | None = None
 
@@ -223,26 +224,27 @@ class _Training:
         self.ranks.share_weights(self.model)
         return step
 
-    def step(self, batch: Any) -> torch.Tensor:
-        loss = self.optimisation.step(batch)
+    def step(self, batch: PatchBatch) -> None:
+        self.sums += self.optimisation.step(batch)
+        self.summed += 1
         if self.average is not None:
             update_average(self.average, self.model, self.config.ema, batch.step)
-        return loss
 
-    def check(self, loss: torch.Tensor) -> float:
-        """The loss over all ranks.
+    def losses(self) -> dict[str, float]:
+        """Means over all ranks and the steps since this was last asked: the loss, and PSNR in dB of the patches.
 
         Raises:
-            NoisegenError: it or an earlier one was not finite.
+            NoisegenError: one of the steps was not finite.
         """
-        values = self.ranks.sum(loss.clone())
         bad = min(self.ranks.gather(float(self.optimisation.bad_step)))
         if not math.isinf(bad):
             raise NoisegenError(
                 f"the loss became NaN or infinite at step {int(bad)}; the state before it is kept; choose a lower "
                 "--learning-rate, or look for pictures with broken values"
             )
-        return float(values)
+        loss, squared = (self.ranks.sum(self.sums) / self.summed).tolist()
+        self.sums, self.summed = torch.zeros_like(self.sums), 0
+        return {"loss": loss, "train_psnr": -10 * math.log10(squared)}
 
     def validate(self, validator: DenoiserValidator, done: int) -> DenoiserValidation:
         self.last_validation = scores = validator(self.shown, done)
