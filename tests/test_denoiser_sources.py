@@ -168,6 +168,24 @@ def test_cameras_are_drawn_equally_or_by_area(tmp_path: Path) -> None:
         assert patches.probabilities[1] == pytest.approx(share, abs=0.001)
 
 
+def test_photographs_are_enlarged_and_pairs_are_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pairs, manifest = write_pairs(tmp_path), write_manifest(tmp_path)
+    for number in range(2):
+        save_photograph(tmp_path / f"photo{number}.png", rng.integers(0, 256, (48, 64, 3)).astype(np.uint8))
+
+    def step_between_pixels(batch: PatchBatch) -> float:
+        return float(np.abs(np.diff(batch.clean.astype(float), axis=1)).mean())
+
+    photographs = opened(str(manifest))
+    plain, enlarged = (stream(photographs, magnify=magnify) for magnify in ((1.0, 1.0), (2.0, 4.0)))
+    assert enlarged.batch(0).clean.shape == (6, 16, 16, 3)
+    assert step_between_pixels(enlarged.batch(0)) < 0.7 * step_between_pixels(plain.batch(0))
+    for text in (str(pairs), f"clean:{pairs}"):
+        batches = [stream(opened(text), magnify=magnify).batch(0) for magnify in ((1.0, 1.0), (2.0, 4.0))]
+        assert same(*batches)
+
+
 def test_bad_rows_of_a_manifest_are_named_and_others_used(tmp_path: Path) -> None:
     write_manifest(tmp_path)
     rows = [

@@ -70,6 +70,13 @@ __all__ = ["command"]
 @click.option(
     "--learning-rate", type=click.FloatRange(0, min_open=True), help="Of Adam [default: the recipe's]."
 )
+@click.option(
+    "--magnify",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="Enlarge photographs of manifests by a factor of this range, drawn for each patch: for pictures that "
+    "were made smaller, and so are sharper than what a camera's pixels show [default: the recipe's, 1 1].",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--bit-depth", type=click.IntRange(8, 16), help="Bits per channel, needed for 16-bit pairs.")
 @click.option("--licence", default="not stated", help="Terms of the pictures, kept in the checkpoint.")
@@ -104,6 +111,7 @@ def command(
     patch: int | None,
     loss: str | None,
     learning_rate: float | None,
+    magnify: tuple[float, float] | None,
     seed: int,
     bit_depth: int | None,
     licence: str,
@@ -139,6 +147,7 @@ def command(
         patch=patch,
         loss=loss,
         learning_rate=learning_rate,
+        magnify=magnify,
         validate_every=validate_every,
         keep=keep,
         seed=seed,

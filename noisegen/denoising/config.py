@@ -26,6 +26,8 @@ class DenoiserConfig:
         schedule: "halve": four equal stages, the rate halved after each; "cosine": from a short linear rise down to
             2 % of the rate.
         balance: draw cameras with their ISO settings uniformly, then pictures; otherwise in proportion to area.
+        magnify: range of factors by which photographs of a manifest are enlarged, drawn for each patch. Pictures that
+            were made smaller are sharper and finer than what a camera's pixels show.
         ema: decay of the averaged weights that are saved; 0 saves the last ones.
         validate_every: steps between two validations; there is one at the end in any case.
         validate_crop: side of the central square of a picture that is validated on, in pixels; 0 for whole pictures.
@@ -44,6 +46,7 @@ class DenoiserConfig:
     learning_rate: float = 2e-3
     schedule: Literal["cosine", "halve"] = "cosine"
     balance: bool = True
+    magnify: tuple[float, float] = (1.0, 1.0)
     ema: float = 0.99
     validate_every: int = 500
     validate_crop: int = 512
@@ -53,6 +56,11 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         if self.layers < 3:
             raise UsageError(f"a DnCNN has at least 3 layers, not {self.layers}")
+        low, high = self.magnify
+        if not 1 <= low <= high:
+            raise UsageError(
+                f"photographs are enlarged by factors from 1 up, low to high, not {low} to {high}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -56,6 +56,7 @@ class TrainingPicture:
         noisy: None where noise is to be synthesized, else the path of the file or the key of the tile.
         clean: likewise.
         conditions: of the noise; of several one is drawn for each patch.
+        photograph: of a manifest, so that it may be enlarged.
         dataset: that holds the tile; None where `noisy` and `clean` are paths.
     """
 
@@ -64,6 +65,7 @@ class TrainingPicture:
     noisy: Path | str | None
     clean: Path | str
     conditions: tuple[Condition, ...]
+    photograph: bool = False
     dataset: BuiltDataset | None = None
 
     def load(self) -> tuple[np.ndarray | None, np.ndarray]:
@@ -166,7 +168,7 @@ def open_source(
     if spec.kind == "dataset":
         dataset = BuiltDataset.open(spec.path)
         pictures = [
-            TrainingPicture(key, dataset.info, key, key, (condition,), dataset)
+            TrainingPicture(key, dataset.info, key, key, (condition,), dataset=dataset)
             for key, condition in dataset.tiles
         ]
         record: dict[str, Any] = {"fingerprint": dataset.fingerprint}
@@ -233,7 +235,9 @@ def _photographs(
             continue
         try:
             conditions = vocabulary.candidates(row.camera, row.iso)
-            picture = TrainingPicture(f"photograph {row.id}", probe(row.path), None, row.path, conditions)
+            picture = TrainingPicture(
+                f"photograph {row.id}", probe(row.path), None, row.path, conditions, True
+            )
             _check_covered(vocabulary, picture)
         except (InputError, UsageError) as error:
             problems.append(f"{path.name}, row {row.index}: {error}")

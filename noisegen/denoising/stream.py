@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import Counter, OrderedDict, deque
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from noisegen.conditions import Condition
@@ -51,6 +53,7 @@ class PatchStream:
         batch: patches per step.
         seed: of all draws.
         balance: cameras with their ISO settings equally often, then pictures; otherwise in proportion to area.
+        magnify: range of factors by which photographs of a manifest are enlarged (cubic), drawn for each patch.
         part: rows of the batch that this process is to have.
         cache_bytes: of decoded pictures that are kept; None for a quarter of the machine's memory.
 
@@ -66,10 +69,11 @@ class PatchStream:
         batch: int,
         seed: int,
         balance: bool,
+        magnify: tuple[float, float] = (1.0, 1.0),
         part: slice = slice(None),
         cache_bytes: int | None = None,
     ) -> None:
-        self.patch, self.size, self.seed, self.part = patch, batch, seed, part
+        self.patch, self.size, self.seed, self.part, self.magnify = patch, batch, seed, part, magnify
         self.pictures = [picture for source in sources for picture in source.pictures]
         for picture in self.pictures:
             if min(picture.info.height, picture.info.width) < patch:
@@ -98,16 +102,19 @@ class PatchStream:
         chosen = rng.choice(len(self.pictures), size=self.size, p=self.probabilities)
         places = rng.random((self.size, 3))
         turns = rng.integers(8, size=self.size)
+        factors = rng.uniform(*self.magnify, self.size)
         noisy, clean, synthetic, conditions = [], [], [], []
         for row in range(self.size)[self.part]:
             picture = self.pictures[chosen[row]]
             pixels = self._cache.get(picture)
+            # The square that becomes the patch
+            side = min(self.patch, math.ceil(self.patch / factors[row])) if picture.photograph else self.patch
             y, x = (
-                int(place * (side - self.patch + 1))
-                for place, side in zip(places[row], (picture.info.height, picture.info.width), strict=False)
+                int(place * (length - side + 1))
+                for place, length in zip(places[row], (picture.info.height, picture.info.width), strict=False)
             )
-            box = slice(y, y + self.patch), slice(x, x + self.patch)
-            patches = [_turned(side[box], int(turns[row])) for side in pixels if side is not None]
+            cuts = [values[y : y + side, x : x + side] for values in pixels if values is not None]
+            patches = [_turned(self._enlarged(cut), int(turns[row])) for cut in cuts]
             noisy.append(patches[0])
             clean.append(patches[-1])
             if picture.noisy is None:
@@ -129,6 +136,13 @@ class PatchStream:
             finally:
                 for future in ahead:
                     future.cancel()
+
+    def _enlarged(self, cut: np.ndarray) -> np.ndarray:
+        if len(cut) == self.patch:
+            return cut
+        # Cubic interpolation overshoots at edges; of 12 bits in 16 that would leave the range.
+        resized = cv2.resize(cut, (self.patch, self.patch), interpolation=cv2.INTER_CUBIC)
+        return np.minimum(resized.reshape(self.patch, self.patch, -1), cut.max())
 
     def _within(self, pictures: Sequence[TrainingPicture], balance: bool) -> np.ndarray:
         """The probability of each picture of one source."""

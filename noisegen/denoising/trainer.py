@@ -100,6 +100,7 @@ def train_dncnn(
         batch=config.batch,
         seed=config.seed,
         balance=config.balance,
+        magnify=config.magnify,
         part=ranks.part(config.batch),
     )
     steps = config.steps or max(1, config.epochs * stream.patches // config.batch)
