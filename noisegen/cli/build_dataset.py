@@ -48,7 +48,7 @@ __all__ = ["command"]
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Tiles given to a worker at once.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core.")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
 def command(ctx: click.Context, manifest: Path, output: Path, max_pixels: int | None, **options: Any) -> None:
     """Build a noisy/clean dataset from the clean photographs of MANIFEST (Parquet).

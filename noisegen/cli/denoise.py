@@ -44,7 +44,7 @@ __all__ = ["command"]
     help="auto: bfloat16 for 8-bit pictures on CUDA and on CPUs with AMX.",
 )
 @click.option("--overwrite", is_flag=True, help="Denoise again what is already there.")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
 def command(
     context: click.Context,
