@@ -133,6 +133,11 @@ def test_files_of_one_name_are_repetitions_with_mean_and_spread(run: Run, tmp_pa
     seeds = ["--beside", "mine=four.safetensors", "--beside", "mine=two.safetensors"]
     result = run("pairs.csv", *seeds, "-o", "out", denoiser="other=ten.safetensors")
     assert result.exit_code == 0, result.output
+    (tmp_path / "four.safetensors").rename(tmp_path / "mine-1.safetensors")
+    (tmp_path / "two.safetensors").rename(tmp_path / "mine-2.safetensors")
+    starred = run("pairs.csv", "--beside", "mine=mine-*.safetensors", denoiser="other=ten.safetensors")
+    assert result.stdout == starred.stdout
+    assert "no such files" in run("pairs.csv", "--beside", "mine=his-*.safetensors").output
     record = json.loads((tmp_path / "out" / "denoising.json").read_text())
     assert record["methods"] == ["noisy", "other", "mine 1", "mine 2"]
     # noisy is clean + 20 in the second dataset

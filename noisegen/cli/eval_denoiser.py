@@ -23,7 +23,7 @@ CROPS = "crops.png"
     multiple=True,
     metavar="[NAME=]FILE",
     help="A further denoiser to score on the same pictures; may be repeated. Files of one NAME are repetitions, as "
-    "by several seeds: their mean and spread are shown.",
+    "by several seeds: their mean and spread are shown. Stars in NAME=FILE stand for any text.",
 )
 @click.option(
     "--split", help="Rows of tables to score; '' for all.  [default: val where a table has it, else all]"
@@ -74,6 +74,7 @@ def command(
     \b
     noisegen eval-denoiser mine.safetensors SIDD/ siddplus_valid_noisy_srgb.mat --half second -o report
     noisegen eval-denoiser mine.safetensors pairs.csv --beside supervised=real.safetensors --crop 512 -o report
+    noisegen eval-denoiser mine=mine-*.safetensors pairs.csv --beside real=real-*.safetensors -o report
     noisegen eval-denoiser mine.safetensors BenchmarkNoisyBlocksSrgb.mat -o submission
     """
     from dataclasses import replace
@@ -157,12 +158,12 @@ def _load(
     files: dict[str, list[Path]] = {}
     for source in sources:
         name, _, file = source.rpartition("=") if not Path(source).exists() else ("", "", source)
-        named, path = bool(name), Path(file)
-        name = name or path.stem
+        named, paths = bool(name), _matching(Path(file))
+        name = name or paths[0].stem
         if name == NOISY or (name in files and not named):
             taken = "the noisy pictures" if name == NOISY else "another denoiser"
             raise UsageError(f"{source}: {name!r} is the name of {taken}; give it as NAME={file}")
-        files.setdefault(name, []).append(path)
+        files.setdefault(name, []).extend(paths)
     repeated = any(len(paths) > 1 for paths in files.values())
     denoisers: dict[str, Denoiser] = {}
     hashes = {}
@@ -177,6 +178,18 @@ def _load(
         repetitions[name] = names
     check_alike(denoisers)
     return denoisers, hashes, repetitions if repeated else {}
+
+
+def _matching(path: Path) -> list[Path]:
+    """The files that a path with stars in its last part stands for, in order; else itself."""
+    from noisegen.errors import UsageError
+
+    if "*" not in path.name:
+        return [path]
+    found = sorted(path.parent.glob(path.name))
+    if not found:
+        raise UsageError(f"{path}: no such files")
+    return found
 
 
 def _make_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ Pixels = tuple[np.ndarray | None, np.ndarray]
 # Batches that wait for the device, beside those that threads are working on.
 READY = 2
 # Share of the machine's memory that decoded pictures may take.
-CACHE_SHARE = 0.25
+CACHE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PatchStream:
         balance: cameras with their ISO settings equally often, then pictures; otherwise in proportion to area.
         magnify: range of factors by which photographs of a manifest are enlarged (cubic), drawn for each patch.
         part: rows of the batch that this process is to have.
-        cache_bytes: of decoded pictures that are kept; None for a quarter of the machine's memory.
+        cache_bytes: of decoded pictures that are kept; None for half of the machine's memory.
 
     Raises:
         UsageError: a picture is smaller than the patch.
