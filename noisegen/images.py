@@ -206,8 +206,10 @@ def _identify(file: BinaryIO) -> str:
         return "PNG"
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0"):
         return "TIFF"
+    if head[:4] == b"MM\0+":  # Pillow takes its header for another
+        raise InputError("unsupported_mode", "big-endian BigTIFF is not read; save it as a plain TIFF or PNG")
     if head[:2] == b"BM":
         return "BMP"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
