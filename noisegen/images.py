@@ -206,8 +206,10 @@ def _identify(file: BinaryIO) -> str:
         return "PNG"
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0"):
         return "TIFF"
+    if head[:4] == b"MM\0+":  # Pillow takes its header for another
+        raise InputError("unsupported_mode", "big-endian BigTIFF is not read; save it as a plain TIFF or PNG")
     if head[:2] == b"BM":
         return "BMP"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -234,9 +236,16 @@ def _bits(image: ImageFile.ImageFile, kind: str, chunks: dict[bytes, bytes]) -> 
             return 16
         if max(bits) > 8 or not unsigned:
             depth = "/".join(map(str, sorted(bits)))
+            found = (
+                ("signed or floating-point values", not unsigned),
+                ("white stored as 0", tags.get(262) == 0),
+                ("separate planes", tags.get(284, 1) != 1),
+            )
+            oddities = [text for text, there in found if there]
+            layout = f" with {' and '.join(oddities)}" if oddities else ""
             raise InputError(
                 "unsupported_mode",
-                f"TIFF of {depth} bits in a layout that is not read; save it as 8 or 16-bit RGB or grey",
+                f"TIFF of {depth} bits{layout}, which is not read; save it as 8 or 16-bit RGB or grey",
             )
     if image.mode not in _GREY_MODES | _COLOUR_MODES:
         raise InputError("unsupported_mode", f"pixel mode {image.mode}; save it as 8 or 16-bit RGB or grey")

@@ -46,3 +46,24 @@ def test_a_photograph_smaller_than_a_tile_is_an_error_that_names_a_size_that_fit
 def test_a_tile_size_must_be_positive() -> None:
     with pytest.raises(ValueError, match="positive"):
         tile_grid(10, 10, 0)
+
+
+@pytest.mark.parametrize(("height", "width"), SIDES)
+@pytest.mark.parametrize("overlap", [1, 32, 128, 255])
+def test_neighbours_share_at_least_the_overlap_and_all_is_covered(
+    height: int, width: int, overlap: int
+) -> None:
+    tiles = tile_grid(height, width, 256, overlap)
+    assert len(set(tiles)) == len(tiles)
+    for side, starts in ((height, {t.y for t in tiles}), (width, {t.x for t in tiles})):
+        ordered = sorted(starts)
+        assert ordered[0] == 0 and ordered[-1] == side - 256
+        steps = np.diff(ordered)
+        assert (steps[:-1] == 256 - overlap).all() and (steps <= 256 - overlap).all()
+        assert len(ordered) == -(-(side - overlap) // (256 - overlap))
+
+
+@pytest.mark.parametrize("overlap", [-1, 10, 11])
+def test_an_overlap_must_be_smaller_than_the_tile(overlap: int) -> None:
+    with pytest.raises(ValueError, match="between 0 and 9"):
+        tile_grid(20, 20, 10, overlap)

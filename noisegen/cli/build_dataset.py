@@ -7,10 +7,14 @@ from typing import Any
 
 import click
 
+from noisegen.cli.option_groups import GroupedCommand, GroupedOption
+
 __all__ = ["command"]
 
+NOISE, TILES, SPLITS = "Noise", "Tiles", "Splits"
 
-@click.command(name="build-dataset")
+
+@click.command(name="build-dataset", cls=GroupedCommand)
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
 @click.option("--model", default="default", show_default=True, help="'default' or a .safetensors checkpoint.")
@@ -28,6 +32,77 @@ __all__ = ["command"]
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--camera", help="For all photos, instead of the manifest's.")
 @click.option("--iso", type=click.IntRange(min=1), help="For all photos, instead of the manifest's.")
+@click.option(
+    "--conditions",
+    cls=GroupedOption,
+    group=NOISE,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML file: which cameras and ISO settings are drawn, and how often.",
+)
+@click.option(
+    "--noise-scale",
+    cls=GroupedOption,
+    group=NOISE,
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Strength: factor of the noise's standard deviation.",
+)
+@click.option(
+    "--halo",
+    cls=GroupedOption,
+    group=NOISE,
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Pixels around a tile that the model sees too; 8 and more let noise continue across tiles.",
+)
+@click.option(
+    "--downscale",
+    cls=GroupedOption,
+    group=TILES,
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Make photos smaller by this factor first (area averages).",
+)
+@click.option(
+    "--overlap",
+    cls=GroupedOption,
+    group=TILES,
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Pixels that neighbouring tiles share.",
+)
+@click.option(
+    "--min-sharpness",
+    cls=GroupedOption,
+    group=TILES,
+    type=click.FloatRange(min=0),
+    help="Leave out tiles whose luma has a Laplacian of a lower standard deviation, in 8-bit grey levels.",
+)
+@click.option(
+    "--max-flat",
+    cls=GroupedOption,
+    group=TILES,
+    type=click.FloatRange(0, 1),
+    help="Leave out tiles of which a larger share is flat (8 x 8 blocks, luma std below 1 grey level).",
+)
+@click.option(
+    "--max-saturated",
+    cls=GroupedOption,
+    group=TILES,
+    type=click.FloatRange(0, 1),
+    help="Leave out tiles of which a larger share of pixels has a channel at its highest value.",
+)
+@click.option(
+    "--split",
+    cls=GroupedOption,
+    group=SPLITS,
+    metavar="NAME:SHARE,...",
+    help="Give each photo, with all its tiles, to a split: train:0.9,val:0.05,test:0.05.",
+)
 @click.option("--limit", type=click.IntRange(min=0), help="Use the first N rows only.")
 @click.option(
     "--root", type=click.Path(path_type=Path), help="Folder of the photos; default: the manifest's folder."
@@ -55,7 +130,7 @@ def command(ctx: click.Context, manifest: Path, output: Path, max_pixels: int | 
 
     Each photograph is cut into tiles; tiles at the right and lower border are shifted back so that they end
     there, so nothing is lost and the overlap is seen twice. Camera and ISO come from the manifest; what is
-    missing is drawn at random, by seed, and recorded.
+    missing is drawn at random, by seed, and recorded; each noisy version of a photograph has a draw of its own.
 
     An interrupted build continues when the same command is given again. Neither --batch-size nor --workers
     changes a byte of the result; other options do, and a folder that was begun with others is refused.
@@ -68,6 +143,9 @@ def command(ctx: click.Context, manifest: Path, output: Path, max_pixels: int | 
       noisegen build-dataset manifest.parquet -o OUT
       noisegen build-dataset manifest.parquet -o OUT --format folders --tile-size 128 --variants 4
       noisegen build-dataset manifest.parquet -o OUT --camera S6 --iso 800 --limit 10
+      noisegen build-dataset manifest.parquet -o OUT --conditions phones.yaml --split train:0.9,val:0.1
+      noisegen build-dataset manifest.parquet -o OUT --downscale 2 --min-sharpness 4 --max-flat 0.8
+      noisegen build-dataset manifest.parquet -o OUT --noise-scale 1.5 --halo 8
     """
     from noisegen.images import DEFAULT_MAX_PIXELS
     from noisegen.synthesis.build import build_dataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,9 +35,15 @@ class Awgn:
         """Variance for clean [C, H, W] at a known condition, broadcastable to it."""
         return clean.new_tensor(self.std[condition]).square_().view(-1, 1, 1)
 
-    def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
+    @property
+    def alignment(self) -> int:
+        return 1
+
+    def sample(
+        self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness, strength: float = 1.0
+    ) -> Tensor:
         """See `NoiseModel.sample`. Between two ISO settings the log variance is linear in log ISO."""
-        return _sample(self.vocabulary, self.bit_depth, self.variance, clean, condition, noise)
+        return _sample(self, clean, condition, noise, strength)
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,15 @@ class Heteroscedastic:
         )
         return dark + (bright - dark) * (clean / (2**self.bit_depth - 1))
 
-    def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
+    @property
+    def alignment(self) -> int:
+        return 1
+
+    def sample(
+        self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness, strength: float = 1.0
+    ) -> Tensor:
         """See `NoiseModel.sample`. Between two ISO settings the log variance is linear in log ISO."""
-        return _sample(self.vocabulary, self.bit_depth, self.variance, clean, condition, noise)
+        return _sample(self, clean, condition, noise, strength)
 
 
 @dataclass(frozen=True)
@@ -97,26 +109,31 @@ class PoissonGaussian:
         )
         return gain * clean + offset
 
-    def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
+    @property
+    def alignment(self) -> int:
+        return 1
+
+    def sample(
+        self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness, strength: float = 1.0
+    ) -> Tensor:
         """See `NoiseModel.sample`. Between two ISO settings the log variance is linear in log ISO."""
-        return _sample(self.vocabulary, self.bit_depth, self.variance, clean, condition, noise)
+        return _sample(self, clean, condition, noise, strength)
 
 
 def _sample(
-    vocabulary: Vocabulary,
-    bit_depth: int,
-    variance: Callable[[Tensor, Condition], Tensor],
+    model: Awgn | Heteroscedastic | PoissonGaussian,
     clean: Tensor,
     conditions: Sequence[Condition],
     noise: Randomness,
+    strength: float,
 ) -> Tensor:
     noisy = torch.empty_like(clean)
     # picture by picture, so that the last bits cannot depend on the others of the batch
     for index, condition in enumerate(conditions):
-        mix = vocabulary.resolve(condition)
-        spread = variance(clean[index], mix.low).clamp(min=MIN_VARIANCE)
+        mix = model.vocabulary.resolve(condition)
+        spread = model.variance(clean[index], mix.low).clamp(min=MIN_VARIANCE)
         if mix.low != mix.high:
-            high = variance(clean[index], mix.high).clamp(min=MIN_VARIANCE)
+            high = model.variance(clean[index], mix.high).clamp(min=MIN_VARIANCE)
             spread = torch.exp(torch.lerp(spread.log(), high.log(), mix.weight))
-        noisy[index] = clean[index] + spread.sqrt() * noise.normal[index]
-    return noisy.round_().clamp_(0, 2**bit_depth - 1)
+        noisy[index] = clean[index] + spread.sqrt().mul_(strength) * noise.normal[index]
+    return noisy.round_().clamp_(0, 2**model.bit_depth - 1)

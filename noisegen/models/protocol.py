@@ -34,6 +34,8 @@ class NoiseModel(Protocol):
         vocabulary: the cameras and ISO settings it knows.
         channels: 1 (grey) or 3 (RGB).
         bit_depth: 8 to 16; pixel values lie in 0 .. 2**bit_depth - 1.
+        alignment: side in pixels of the squares that it works in (a mosaic's, or those of pooling), 1 for none. Parts
+            of a photograph that are to fit together start at multiples of it.
     """
 
     @property
@@ -45,15 +47,25 @@ class NoiseModel(Protocol):
     @property
     def bit_depth(self) -> int: ...
 
+    @property
+    def alignment(self) -> int: ...
+
     def sample(
-        self, clean: torch.Tensor, condition: Sequence[Condition], *, noise: Randomness
+        self,
+        clean: torch.Tensor,
+        condition: Sequence[Condition],
+        *,
+        noise: Randomness,
+        strength: float = 1.0,
     ) -> torch.Tensor:
         """Draws noisy pictures.
 
         Args:
             clean: float32 [B, C, H, W], integer values in 0 .. 2**bit_depth - 1.
             condition: one (camera, ISO) for each picture of the batch.
-            noise: the random numbers to use; the result is a pure function of the three arguments.
+            noise: the random numbers to use; the result is a pure function of the arguments.
+            strength: positive factor of the noise's standard deviation. It acts where the model makes the noise,
+                before the camera's tone curve (where the model has one), before clipping and before rounding.
 
         Returns:
             float32 [B, C, H, W], integer values in 0 .. 2**bit_depth - 1.

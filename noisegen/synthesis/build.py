@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from noisegen.condition_draw import read_condition_draw
 from noisegen.devices import resolve_device, resolve_precision
 from noisegen.errors import InputError, NoisegenError, UsageError
 from noisegen.images import DEFAULT_MAX_PIXELS
@@ -20,7 +21,14 @@ from noisegen.synthesis.files import write_atomically, write_json
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
-from noisegen.synthesis.pipeline import Pipeline, RowDone, RowFailed, ShardBegins, TilesDone
+from noisegen.synthesis.pipeline import (
+    Pipeline,
+    RowDone,
+    RowFailed,
+    ShardBegins,
+    TilesDone,
+    TilesLeftOut,
+)
 from noisegen.synthesis.plan import (
     BuildConfig,
     adopt_run,
@@ -29,6 +37,7 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
+from noisegen.synthesis.splits import parse_split
 from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
 from noisegen.synthesis.threads import usable_cores, worker_threads
 from noisegen.synthesis.writing import OpenShard, disk_errors, start_over
@@ -51,6 +60,15 @@ def build_dataset(
     precision: str = "auto",
     camera: str | None = None,
     iso: int | None = None,
+    conditions: str | Path | None = None,
+    noise_scale: float = 1.0,
+    downscale: float = 1.0,
+    overlap: int = 0,
+    halo: int = 0,
+    min_sharpness: float | None = None,
+    max_flat: float | None = None,
+    max_saturated: float | None = None,
+    split: str | None = None,
     limit: int | None = None,
     root: str | Path | None = None,
     allow_outside: bool = False,
@@ -80,6 +98,14 @@ def build_dataset(
         device: "auto", "cpu" or "cuda".
         precision: "auto", "float32" or "bfloat16".
         camera, iso: for all rows instead of the manifest's. What neither gives is drawn at random.
+        conditions: YAML file of what is drawn how often, see `noisegen.condition_draw`; default: uniformly from
+            the (camera, ISO) pairs that the model knows.
+        noise_scale: strength of the noise, see `noisegen.models.protocol.NoiseModel.sample`.
+        downscale: make photographs smaller by this factor first, see `noisegen.downscaling`.
+        overlap: pixels that neighbouring tiles share.
+        halo: pixels around each tile that the model sees too, so that noise continues across tiles.
+        min_sharpness, max_flat, max_saturated: leave out tiles, see `noisegen.synthesis.selection.TileSelection`.
+        split: names and shares of splits, "train:0.9,val:0.1"; a photograph's is drawn by seed and id.
         limit: use the manifest's first rows only.
         root: the photographs' folder, where it is not the manifest's.
         allow_outside: lets rows point outside that folder.
@@ -113,11 +139,22 @@ def build_dataset(
             allow_outside=allow_outside,
             device=device.split(":")[0],
             precision=resolve_precision(precision, device),
+            noise_scale=float(noise_scale),
+            downscale=float(downscale),
+            overlap=overlap,
+            halo=halo,
+            min_sharpness=min_sharpness,
+            max_flat=max_flat,
+            max_saturated=max_saturated,
+            split=None if split is None else parse_split(split),
         )
         photographs = Manifest.open(
             Path(manifest), root=None if root is None else Path(root), allow_outside=allow_outside
         )
         engine = _make_engine(model, config, device)
+        if conditions is not None:
+            distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
+            config = replace(config, conditions=distribution.to_dict())
         folder = DatasetFolder(Path(output))
         with _locked(folder), disk_errors(folder):
             if rows_per_shard is None:
@@ -142,6 +179,7 @@ def build_dataset(
             tiles=totals["tiles"],
             megapixels=totals["megapixels"],
             failures=totals["failures"],
+            left_out=totals["left_out"],
             seconds=time.perf_counter() - started,
         )
 
@@ -204,6 +242,8 @@ def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failu
                     tiles += len(event.tiles)
                     rate = tiles * job.config.tile_size**2 / 1e6 / (time.perf_counter() - started)
                     progress.update(0, tiles=tiles, mp_per_s=round(rate, 2), failed=len(failures))
+                elif isinstance(event, TilesLeftOut):
+                    shard.leave_out(event.tiles)
                 elif isinstance(event, RowDone):
                     progress.update(1)
                 elif isinstance(event, RowFailed):
@@ -243,7 +283,7 @@ def _make_engine(model: str | Path, config: BuildConfig, device: str) -> Engine:
     except InputError as error:
         raise UsageError(f"{error} (asked for by --camera or --iso)") from error
     fast_model = prepare_for_synthesis(noise_model, device=device, precision=config.precision)
-    return Engine(fast_model, device=device)
+    return Engine(fast_model, device=device, halo=config.halo, noise_scale=config.noise_scale)
 
 
 @contextmanager

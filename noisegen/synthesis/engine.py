@@ -18,7 +18,7 @@ from noisegen.errors import InputError
 from noisegen.models.protocol import NoiseModel
 from noisegen.synthesis.randomness import batch_randomness, tile_key
 from noisegen.synthesis.threads import usable_cores, worker_threads
-from noisegen.tiles import tile_grid
+from noisegen.tiles import cut_region, tile_grid
 
 __all__ = [
     "CUDA_BATCH",
@@ -39,10 +39,11 @@ class TileJob:
     """A clean tile and all that its noise is a function of.
 
     Attributes:
-        clean: uint8 or uint16 [h, w, C].
+        clean: uint8 or uint16 [h, w, C], what the model sees: the tile, maybe with a halo.
         condition: camera and ISO.
         key: see `noisegen.synthesis.randomness.tile_key`.
-        y, x: the tile's first row and column in its photograph.
+        y, x: first row and column of ``clean`` in the photograph.
+        inner: where the tile lies in ``clean``.
     """
 
     clean: np.ndarray
@@ -50,6 +51,12 @@ class TileJob:
     key: int
     y: int
     x: int
+    inner: tuple[slice, slice] = (slice(None), slice(None))
+
+    @property
+    def tile(self) -> np.ndarray:
+        """The clean tile itself."""
+        return self.clean[self.inner]
 
 
 class Engine:
@@ -62,10 +69,16 @@ class Engine:
     Args:
         model: a noise model that is already on ``device``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        halo: pixels around a tile that the model sees too, see `noisegen.tiles.cut_region`.
+        noise_scale: strength of the noise, see `noisegen.models.protocol.NoiseModel.sample`.
     """
 
-    def __init__(self, model: NoiseModel, *, device: str = "cpu") -> None:
+    def __init__(
+        self, model: NoiseModel, *, device: str = "cpu", halo: int = 0, noise_scale: float = 1.0
+    ) -> None:
         self.model = model
+        self.halo = halo
+        self.noise_scale = noise_scale
         self.device = torch.device(device)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False
@@ -74,6 +87,13 @@ class Engine:
             torch.backends.cudnn.allow_tf32 = False
             self._stream = torch.cuda.Stream(self.device)
             self._lock = threading.Lock()
+
+    def job(
+        self, picture: np.ndarray, y: int, x: int, height: int, width: int, condition: Condition, key: int
+    ) -> TileJob:
+        """The tile of a photograph [H, W, C] at (y, x), with its halo."""
+        region = cut_region(picture, y, x, height, width, halo=self.halo, alignment=self.model.alignment)
+        return TileJob(region.clean, condition, key, region.y, region.x, region.inner)
 
     def run(self, jobs: Sequence[TileJob]) -> list[np.ndarray]:
         """The noisy tiles, with the order, shape and type of the clean ones, which share one size."""
@@ -102,9 +122,11 @@ class Engine:
                 channels,
                 device=self.device,
             )
-            noisy = self.model.sample(clean, [job.condition for job in jobs], noise=noise)
+            conditions = [job.condition for job in jobs]
+            noisy = self.model.sample(clean, conditions, noise=noise, strength=self.noise_scale)
             integers = noisy.permute(0, 2, 3, 1).to(torch.uint8 if dtype == np.uint8 else torch.int32)
-            return list(integers.contiguous().cpu().numpy().astype(dtype, copy=False))
+            pictures = integers.contiguous().cpu().numpy().astype(dtype, copy=False)
+            return [picture[job.inner] for picture, job in zip(pictures, jobs, strict=True)]
 
 
 def check_picture(model: NoiseModel, picture: np.ndarray) -> None:
@@ -145,6 +167,8 @@ def synthesize(
     image_id: str,
     variant: int = 0,
     tile_size: int = 256,
+    halo: int = 0,
+    noise_scale: float = 1.0,
     device: str = "cpu",
 ) -> np.ndarray:
     """Makes the noisy version of a whole photograph of any size.
@@ -155,10 +179,14 @@ def synthesize(
     dataset built with the same settings.
 
     Args:
-        model: a noise model on ``device``, as it should be used (see
-        `noisegen.models.prepare_for_synthesis`). clean: uint8 or uint16 [H, W, C]. condition: camera and
-        ISO. seed, image_id, variant: what the noise is drawn from, with the pixel's position. tile_size:
-        side of a tile in pixels. device: ``"cpu"`` or ``"cuda"``.
+        model: a noise model on ``device``, as it should be used (see `noisegen.models.prepare_for_synthesis`).
+        clean: uint8 or uint16 [H, W, C].
+        condition: camera and ISO.
+        seed, image_id, variant: what the noise is drawn from, with the pixel's position.
+        tile_size: side of a tile in pixels.
+        halo: pixels around each tile that the model sees too. With 8 the compact model leaves no seams.
+        noise_scale: strength of the noise.
+        device: ``"cpu"`` or ``"cuda"``.
 
     Returns:
         The noisy photograph, with the shape and type of ``clean``.
@@ -171,14 +199,15 @@ def synthesize(
     height, width, _ = clean.shape
     key = tile_key(seed, image_id, variant)
     grid = tile_grid(max(height, tile_size), max(width, tile_size), tile_size)
-    jobs = [TileJob(clean[t.y : t.y + t.size, t.x : t.x + t.size], condition, key, t.y, t.x) for t in grid]
-    engine = Engine(model, device=device)
+    engine = Engine(model, device=device, halo=halo, noise_scale=noise_scale)
+    rows, columns = min(height, tile_size), min(width, tile_size)
+    jobs = [engine.job(clean, t.y, t.x, rows, columns, condition, key) for t in grid]
     groups = [jobs] if engine.device.type == "cuda" else [[job] for job in jobs]
     with tile_threads(usable_cores()) as pool:
         tiles = [tile for group in pool.map(engine.run, groups) for tile in group]
     noisy = np.empty_like(clean)
-    for job, tile in zip(reversed(jobs), reversed(tiles), strict=True):
-        noisy[job.y : job.y + tile.shape[0], job.x : job.x + tile.shape[1]] = tile
+    for t, tile in zip(reversed(grid), reversed(tiles), strict=True):
+        noisy[t.y : t.y + rows, t.x : t.x + columns] = tile
     return noisy
 
 

@@ -73,12 +73,14 @@ class Marker:
         shard: its slice of the manifest.
         tiles: number of tiles.
         failures: rows that gave none.
+        left_out: number of tiles that the selection left out, by reason (each counts once, whatever the variants).
         files: path relative to the dataset -> size and hash.
     """
 
     shard: Shard
     tiles: int
     failures: tuple[Failure, ...]
+    left_out: dict[str, int]
     files: dict[str, FileRecord]
 
     def to_dict(self) -> dict[str, object]:
@@ -88,6 +90,7 @@ class Marker:
             "rows": [self.shard.start, self.shard.stop],
             "tiles": self.tiles,
             "failures": [asdict(failure) for failure in self.failures],
+            "left_out": self.left_out,
             "files": {path: asdict(record) for path, record in self.files.items()},
         }
 
@@ -158,6 +161,7 @@ class DatasetFolder:
                 Shard(shard.index, *value["rows"]),
                 value["tiles"],
                 tuple(Failure(**failure) for failure in value["failures"]),
+                dict(value["left_out"]),
                 {name: FileRecord(**record) for name, record in value["files"].items()},
             )
         except (KeyError, TypeError, AttributeError) as error:

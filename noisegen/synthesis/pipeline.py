@@ -1,8 +1,8 @@
 """The overlapped stages of a build: manifest rows, decoding, synthesis and encoding, handed on in order.
 
-One thread (the caller's) walks the manifest and consumes results; a thread pool decodes photographs ahead,
-another one makes and encodes tiles. Results are taken in the order of the manifest whatever finishes first,
-and what is in flight is bounded: decoded photographs by their pixels, tiles by their number.
+One thread (the caller's) walks the manifest and consumes results; a thread pool decodes photographs ahead and
+chooses their tiles, another one makes and encodes tiles. Results are taken in the order of the manifest whatever
+finishes first, and what is in flight is bounded: decoded photographs by their pixels, tiles by their number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from noisegen.condition_draw import ConditionDraw
 from noisegen.conditions import Condition
+from noisegen.downscaling import downscale
 from noisegen.errors import InputError
 from noisegen.images import probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
@@ -27,9 +29,20 @@ from noisegen.synthesis.layout import Failure, Shard, tile_key_name
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash
-from noisegen.tiles import Tile, tile_grid
+from noisegen.synthesis.selection import TileSelection
+from noisegen.synthesis.splits import split_of
+from noisegen.tiles import Tile
 
-__all__ = ["Event", "Pipeline", "RowDone", "RowFailed", "ShardBegins", "ShardEnds", "TilesDone"]
+__all__ = [
+    "Event",
+    "Pipeline",
+    "RowDone",
+    "RowFailed",
+    "ShardBegins",
+    "ShardEnds",
+    "TilesDone",
+    "TilesLeftOut",
+]
 
 # Photographs are decoded ahead until these many pixels or rows are waiting.
 AHEAD_PIXELS = 64_000_000
@@ -61,7 +74,14 @@ class TilesDone:
     tiles: list[FinishedTile]
 
 
-Event = ShardBegins | ShardEnds | RowFailed | RowDone | TilesDone
+@dataclass(frozen=True)
+class TilesLeftOut:
+    """Tiles of a row that the selection does not want, counted by reason."""
+
+    tiles: dict[str, int]
+
+
+Event = ShardBegins | ShardEnds | RowFailed | RowDone | TilesDone | TilesLeftOut
 
 
 @dataclass(frozen=True)
@@ -72,12 +92,21 @@ class _ChosenCondition:
 
 
 @dataclass(frozen=True)
+class _Cut:
+    """A decoded photograph and the tiles that it is to give."""
+
+    picture: np.ndarray
+    tiles: list[Tile]
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
 class _OpenRow:
     """A row that looks good so far: its photograph is being decoded."""
 
     row: ManifestRow
     conditions: list[_ChosenCondition]  # one for each variant
-    picture: Future[np.ndarray]
+    cut: Future[_Cut]
     pixels: int
 
 
@@ -116,6 +145,12 @@ class Pipeline:
         stop: StopRequest,
     ) -> None:
         self._config = config
+        self._selection = TileSelection(config.min_sharpness, config.max_flat, config.max_saturated)
+        self._draw = (
+            None
+            if config.conditions is None
+            else ConditionDraw.parse(config.conditions, engine.model.vocabulary)
+        )
         self._manifest = manifest
         self._engine = engine
         self._decoders = decoders
@@ -127,7 +162,7 @@ class Pipeline:
     def events(self, shards: Sequence[Shard]) -> Iterator[Event]:
         """What happens, in the order of the manifest.
 
-        For each shard: ShardBegins; then RowFailed, RowDone and TilesDone; then ShardEnds.
+        For each shard: ShardBegins; then RowFailed, RowDone, TilesLeftOut and TilesDone; then ShardEnds.
 
         Raises:
             Interrupted: a signal came.
@@ -152,12 +187,13 @@ class Pipeline:
         for item in self._ahead(shards):
             if isinstance(item, _OpenRow):
                 try:
-                    picture = self._stop.result(item.picture)
-                    grid = tile_grid(picture.shape[0], picture.shape[1], self._config.tile_size)
+                    cut = self._stop.result(item.cut)
                 except InputError as error:
                     yield self._failed(item.row, error)
                     continue
-                for planned in self._tiles_of(item, picture, grid):
+                if cut.left_out:
+                    yield TilesLeftOut(cut.left_out)
+                for planned in self._tiles_of(item, cut):
                     batch.append(planned)
                     if len(batch) == self._batch_size:
                         yield self._makers.submit(self._make, batch)
@@ -169,12 +205,11 @@ class Pipeline:
                     batch = []
                 yield item
 
-    def _tiles_of(self, item: _OpenRow, picture: np.ndarray, grid: Sequence[Tile]) -> Iterator[_PlannedTile]:
+    def _tiles_of(self, item: _OpenRow, cut: _Cut) -> Iterator[_PlannedTile]:
         for variant, chosen in enumerate(item.conditions):
             key = tile_key(self._config.seed, item.row.id, variant)
-            for t in grid:
-                clean = picture[t.y : t.y + t.size, t.x : t.x + t.size]
-                job = TileJob(clean, chosen.condition, key, t.y, t.x)
+            for t in cut.tiles:
+                job = self._engine.job(cut.picture, t.y, t.x, t.size, t.size, chosen.condition, key)
                 yield _PlannedTile(item.row, variant, t, chosen, job)
 
     def _ahead(self, shards: Sequence[Shard]) -> Iterator[Event | _OpenRow]:
@@ -204,15 +239,18 @@ class Pipeline:
                 except InputError as error:
                     yield self._failed(row, error)
                     continue
-                picture = self._decoders.submit(self._decode, row)
-                yield _OpenRow(row, conditions, picture, info.width * info.height)
+                cut = self._decoders.submit(self._cut, row)
+                yield _OpenRow(row, conditions, cut, info.width * info.height)
             yield ShardEnds(shard)
 
     def _choose(self, row: ManifestRow, variant: int) -> _ChosenCondition:
         config, vocabulary = self._config, self._engine.model.vocabulary
         camera = config.camera if config.camera is not None else row.camera
         iso = config.iso if config.iso is not None else row.iso
-        condition = vocabulary.draw(config.seed, row.id, variant, camera, iso)
+        if self._draw is None:
+            condition = vocabulary.draw(config.seed, row.id, variant, camera, iso)
+        else:
+            condition = self._draw.draw(vocabulary, config.seed, row.id, variant, camera, iso)
         return _ChosenCondition(condition, vocabulary.resolve(condition).rule, camera is None or iso is None)
 
     def _failed(self, row: ManifestRow, error: InputError) -> RowFailed:
@@ -222,15 +260,19 @@ class Pipeline:
         message = str(error).replace(str(row.path), str(path))
         return RowFailed(Failure(row.index, row.id, str(path), error.reason, message))
 
-    def _decode(self, row: ManifestRow) -> np.ndarray:
+    def _cut(self, row: ManifestRow) -> _Cut:
+        """Runs in a decoder thread."""
+        config, model = self._config, self._engine.model
         try:
-            picture = read_image(row.path, max_pixels=self._config.max_pixels)
-            check_picture(self._engine.model, picture)
+            picture = read_image(row.path, max_pixels=config.max_pixels)
+            check_picture(model, picture)
+            grid = config.tiles_of(picture.shape[0], picture.shape[1])
+            picture = downscale(picture, config.downscale)
+            return _Cut(picture, *self._selection.choose(picture, grid, model.bit_depth))
         except InputError:
             raise
         except Exception as error:  # whatever a decoder does to one file must not end the run
             raise InputError("internal", f"{row.path}: {type(error).__name__}: {error}") from error
-        return picture
 
     def _make(self, planned: Sequence[_PlannedTile]) -> list[FinishedTile]:
         """Runs in a maker thread."""
@@ -246,12 +288,13 @@ class Pipeline:
 
     def _encode(self, planned: _PlannedTile, noisy: np.ndarray) -> FinishedTile:
         row, tile, chosen = planned.row, planned.tile, planned.chosen
-        noisy_png, clean_png = encode_png(noisy), encode_png(planned.job.clean)
+        noisy_png, clean_png = encode_png(noisy), encode_png(planned.job.tile)
         record = TileRecord(
             key=tile_key_name(row.index, planned.variant, tile.y, tile.x),
             row=row.index,
             id=row.id,
             variant=planned.variant,
+            split=split_of(self._config.split, self._config.seed, row.id),
             y=tile.y,
             x=tile.x,
             tile_size=tile.size,
@@ -260,7 +303,7 @@ class Pipeline:
             iso_rule=chosen.rule,
             drawn=chosen.drawn,
             seed=self._config.seed,
-            noise_std=noise_std(noisy, planned.job.clean),
+            noise_std=noise_std(noisy, planned.job.tile),
             noisy_xxh3=FileRecord.of(noisy_png).xxh3,
             clean_xxh3=FileRecord.of(clean_png).xxh3,
             noisy_pixels_xxh3=pixel_hash(noisy),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,12 +14,13 @@ from typing import Any
 import cv2
 
 from noisegen import __version__
+from noisegen.downscaling import downscaled_size
 from noisegen.errors import InputError, UsageError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, Manifest
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.layout import DatasetFolder
-from noisegen.tiles import tile_grid
+from noisegen.tiles import Tile, tile_grid
 
 __all__ = [
     "BuildConfig",
@@ -54,6 +56,14 @@ class BuildConfig:
         allow_outside: whether rows may point outside the photographs' folder.
         device: "cpu" or "cuda".
         precision: "float32" or "bfloat16".
+        noise_scale: strength of the noise, 1 for the model's own.
+        conditions: from which camera and ISO are drawn, as `noisegen.condition_draw.ConditionDraw.to_dict` gives it;
+            None draws uniformly from what the model knows.
+        downscale: photographs are made smaller by this factor first.
+        overlap: pixels that neighbouring tiles share.
+        halo: pixels around a tile that the model sees too.
+        min_sharpness, max_flat, max_saturated: limits for clean tiles, see `noisegen.synthesis.selection`.
+        split: share of the photographs in each split of the dataset, by name; None for no splits.
     """
 
     format: str
@@ -68,6 +78,15 @@ class BuildConfig:
     allow_outside: bool
     device: str
     precision: str
+    noise_scale: float = 1.0
+    conditions: dict[str, Any] | None = None
+    downscale: float = 1.0
+    overlap: int = 0
+    halo: int = 0
+    min_sharpness: float | None = None
+    max_flat: float | None = None
+    max_saturated: float | None = None
+    split: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("tile_size", "variants", "rows_per_shard", "max_pixels"):
@@ -77,6 +96,37 @@ class BuildConfig:
             raise UsageError(f"the seed must lie between 0 and {2**63 - 1}, not {self.seed}")
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"limit must not be negative, but is {self.limit}")
+        if not 0 < self.noise_scale < math.inf:
+            raise UsageError(f"noise-scale must be a positive number, not {self.noise_scale}")
+        if not 1 <= self.downscale < math.inf:
+            raise UsageError(
+                f"downscale must be 1 or more, not {self.downscale}; photographs are not enlarged"
+            )
+        if not 0 <= self.overlap < self.tile_size:
+            raise UsageError(
+                f"overlap must be at least 0 and less than the tile size of {self.tile_size}, not {self.overlap}"
+            )
+        if self.halo < 0:
+            raise UsageError(f"halo must not be negative, but is {self.halo}")
+        if self.min_sharpness is not None and not 0 <= self.min_sharpness < math.inf:
+            raise UsageError(f"min-sharpness must not be negative, but is {self.min_sharpness}")
+        for name in ("max_flat", "max_saturated"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise UsageError(f"{name.replace('_', '-')} is a share between 0 and 1, not {share}")
+
+    def tiles_of(self, height: int, width: int) -> list[Tile]:
+        """The tiles of a photograph of this size, in pixels of the downscaled one.
+
+        Raises:
+            InputError: ``smaller_than_tile``.
+        """
+        try:
+            return tile_grid(*downscaled_size(height, width, self.downscale), self.tile_size, self.overlap)
+        except InputError as error:
+            if self.downscale == 1:
+                raise
+            raise InputError(error.reason, f"downscaled by {self.downscale:g}: {error}") from error
 
 
 def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
@@ -87,7 +137,7 @@ def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
             continue
         try:
             info = probe(row.path, max_pixels=config.max_pixels)
-            counts.append(len(tile_grid(info.height, info.width, config.tile_size)))
+            counts.append(len(config.tiles_of(info.height, info.width)))
         except InputError:
             continue
         if len(counts) == PROBED_SIZES:

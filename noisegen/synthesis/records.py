@@ -24,7 +24,8 @@ class TileRecord:
         key: the name under which the tile's files are found.
         row, id: of the photograph in the manifest.
         variant: number of the noisy version.
-        y, x: upper left pixel in the photograph.
+        split: of the dataset that the photograph belongs to; "" where none was asked for.
+        y, x: upper left pixel in the photograph, after its downscaling.
         tile_size: side in pixels.
         camera, iso: the condition of the noise.
         iso_rule: how the ISO was handled, see `noisegen.conditions.ConditionMix.rule`.
@@ -40,6 +41,7 @@ class TileRecord:
     row: int
     id: str
     variant: int
+    split: str
     y: int
     x: int
     tile_size: int

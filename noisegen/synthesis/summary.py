@@ -28,6 +28,7 @@ class BuildSummary:
         tiles: in the dataset.
         megapixels: in the dataset's noisy tiles.
         failures: manifest rows that gave no tiles, by reason.
+        left_out: tiles that the selection left out, by reason.
         seconds: that this call took.
     """
 
@@ -37,6 +38,7 @@ class BuildSummary:
     tiles: int
     megapixels: float
     failures: dict[str, int]
+    left_out: dict[str, int]
     seconds: float
 
     @property
@@ -50,6 +52,9 @@ class BuildSummary:
             f"{self.tiles} tiles ({self.megapixels:.1f} MP) in {self.shards} shards in {self.output}, "
             f"{self.shards_built} shards built now in {self.seconds:.1f} s"
         ]
+        if self.left_out:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in self.left_out.items())
+            lines.append(f"{sum(self.left_out.values())} tiles were left out by the selection ({reasons})")
         if self.failures:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.failures.items())
             lines.append(
@@ -72,6 +77,9 @@ def derived_tables(folder: DatasetFolder, shards: Sequence[Shard], tile_size: in
         rows = read_index(folder.index_file(marker.shard), ["camera", "iso"])
         conditions.update((row["camera"], row["iso"]) for row in rows)
     tiles = sum(marker.tiles for marker in markers)
+    left_out: Counter[str] = Counter()
+    for marker in markers:
+        left_out.update(marker.left_out)
     table = {
         "shards": len(markers),
         "tiles": tiles,
@@ -82,6 +90,7 @@ def derived_tables(folder: DatasetFolder, shards: Sequence[Shard], tile_size: in
             for (camera, iso), count in sorted(conditions.items())
         ],
         "failures": dict(sorted(Counter(failure.reason for failure in failures).items())),
+        "left_out": dict(sorted(left_out.items())),
     }
     return {"failures.jsonl": failure_lines(failures), "dataset.json": json_bytes(table, indent=1)}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from noisegen.errors import NoisegenError
@@ -34,6 +35,7 @@ class OpenShard:
         self._shard = shard
         self._records: list[TileRecord] = []
         self._failures: list[Failure] = []
+        self._left_out: Counter[str] = Counter()
         self._started = time.perf_counter()
         with disk_errors(folder):
             self._writer = output_format.open_shard(folder, shard)
@@ -49,6 +51,10 @@ class OpenShard:
         """Notes a row that gives no tiles."""
         self._failures.append(failure)
 
+    def leave_out(self, tiles: Mapping[str, int]) -> None:
+        """Notes tiles that are not wanted, counted by reason."""
+        self._left_out.update(tiles)
+
     def finish(self) -> Marker:
         """Puts everything in place, index before marker."""
         with disk_errors(self._folder):
@@ -63,7 +69,7 @@ class OpenShard:
             sync(index.parent)
             files[index.relative_to(self._folder.root).as_posix()] = record
             failures = tuple(sorted(self._failures, key=lambda failure: failure.row))
-            marker = Marker(self._shard, len(self._records), failures, files)
+            marker = Marker(self._shard, len(self._records), failures, dict(self._left_out), files)
             self._folder.write_marker(marker)
             seconds = time.perf_counter() - self._started
             timing = {"seconds": round(seconds, 3), "tiles": len(self._records), "finished": time.time()}

@@ -47,12 +47,13 @@ class FusedFlow:
         flow: of a model that `can_fuse`, in eval mode.
         levels: number of grey levels.
         code: the conditions.
+        strength: see `NoiseModel.sample`.
     """
 
-    def __init__(self, flow: PixelFlow, levels: float, code: ConditionCode) -> None:
+    def __init__(self, flow: PixelFlow, levels: float, code: ConditionCode, strength: float = 1.0) -> None:
         self.tail_inverse = self.gamma_inverse = self.toe = None
         # What all pixels' log-scales have in common: of the unit, and of the halves and powers in `render`.
-        common = code.onehot.new_full((1, 1, 1, 1), math.log(levels))
+        common = code.onehot.new_full((1, 1, 1, 1), math.log(levels) + math.log(strength))
         if flow.tails is not None:
             self.tail_inverse = 1 / flow.tails(code)
             common = common - math.log(2)

@@ -98,6 +98,14 @@ class NMFlowGAN(nn.Module):
     def bit_depth(self) -> int:
         return self.config.bit_depth
 
+    @property
+    def alignment(self) -> int:
+        return math.lcm(
+            self.config.period,
+            self.config.structure_stride if self.config.structure else 1,
+            1 if self.generator is None else self.generator.align,
+        )
+
     def encode(self, conditions: Sequence[Condition]) -> ConditionCode:
         """Resolves conditions (interpolating ISO) to tensors on the model's device."""
         device = next(self.parameters()).device
@@ -150,16 +158,18 @@ class NMFlowGAN(nn.Module):
             return noise
         return self.generator(noise, clean / self.config.levels, code)
 
-    def steps(self, clean: Tensor, code: ConditionCode, noise: Randomness) -> SampleSteps:
+    def steps(
+        self, clean: Tensor, code: ConditionCode, noise: Randomness, strength: float = 1.0
+    ) -> SampleSteps:
         """Samples, keeping every intermediate (differentiable; without rounding or clipping of the result)."""
         if self.config.latent:
-            transform = self.flow.at(self.dequantize(clean, noise.uniform), code)
+            transform = self.flow.at(self.dequantize(clean, noise.uniform), code).scaled(strength)
             latent = self.correlate(noise.normal, clean, code)
             noisy = (transform.clean + transform.noise(latent)) * self.config.levels
             return SampleSteps(transform.clean, None, clean, noise.normal, latent, noisy)
         dequantized, pixel, base, generator_in = self.pixel_steps(clean, code, noise)
         generator_out = self.correlate(generator_in, clean, code)
-        noisy = generator_out * (PUBLISHED_UNIT * self.config.grey) + base
+        noisy = generator_out * (strength * PUBLISHED_UNIT * self.config.grey) + base
         return SampleSteps(dequantized, pixel, base, generator_in, generator_out, noisy)
 
     def pixel_steps(
@@ -176,9 +186,14 @@ class NMFlowGAN(nn.Module):
         return dequantized, pixel, base, pixel_noise / (PUBLISHED_UNIT * self.config.grey)
 
     @torch.inference_mode()
-    def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
-        """See `NoiseModel.sample`. Puts no module in eval mode: a model is loaded in it."""
-        noisy = self.steps(clean, self.encode(condition), noise).noisy
+    def sample(
+        self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness, strength: float = 1.0
+    ) -> Tensor:
+        """See `NoiseModel.sample`. Puts no module in eval mode: a model is loaded in it.
+
+        A model as published has clipped and rounded pixel-wise noise inside; its strength acts behind the generator.
+        """
+        noisy = self.steps(clean, self.encode(condition), noise, strength).noisy
         # Dequantization put level k at [k, k + 1); the published generator's output is centred on whole levels.
         if not self.config.latent:
             noisy = noisy + 0.5

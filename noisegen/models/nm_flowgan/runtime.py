@@ -58,7 +58,7 @@ class FusedNMFlowGAN:
                     and min(layer.in_channels, layer.out_channels) >= WINOGRAD_CHANNELS
                 ):
                     self.wide[layer] = winograd_weights(layer.weight, 2 if layer in deepest else 4)
-        self.constants: dict[tuple[Condition, ...], _Constants] = {}
+        self.constants: dict[tuple[tuple[Condition, ...], float], _Constants] = {}
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -72,10 +72,16 @@ class FusedNMFlowGAN:
     def bit_depth(self) -> int:
         return self.config.bit_depth
 
+    @property
+    def alignment(self) -> int:
+        return self.model.alignment
+
     @torch.inference_mode()
-    def sample(self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness) -> Tensor:
+    def sample(
+        self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness, strength: float = 1.0
+    ) -> Tensor:
         """See `NoiseModel.sample`."""
-        constants = self.constants_of(tuple(condition))
+        constants = self.constants_of(tuple(condition), strength)
         render = self.from_latents if self.config.latent else self.as_published
         noisy = render(clean, noise, constants)
         return noisy.floor_().clamp_(0, self.config.levels - 1)
@@ -90,7 +96,7 @@ class FusedNMFlowGAN:
         if constants.fused is not None:
             return constants.fused.render(latent, values)
         assert constants.affine is not None
-        transform = constants.affine.at(values.div_(self.config.levels))
+        transform = constants.affine.at(values.div_(self.config.levels)).scaled(constants.strength)
         return transform.noise(latent).add_(transform.clean).mul_(self.config.levels)
 
     def as_published(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
@@ -105,7 +111,8 @@ class FusedNMFlowGAN:
         assert constants.affine is not None
         pixel = constants.affine.at(dequantized).noise(normal)
         pixel.add_(dequantized).mul_(levels).floor_().clamp_(0, levels - 1).sub_(base).div_(unit)
-        return self.generate(pixel, clean, constants.levels).mul_(unit).add_(base).add_(0.5)
+        generated = self.generate(pixel, clean, constants.levels)
+        return generated.mul_(constants.strength * unit).add_(base).add_(0.5)
 
     def generate(self, noise: Tensor, clean: Tensor, levels: list[tuple[Tensor, Tensor]] | None) -> Tensor:
         """`SpatialGenerator.forward`, clean in pixel values; float32 in and out."""
@@ -149,22 +156,24 @@ class FusedNMFlowGAN:
         assert isinstance(layer.bias, Tensor)
         return winograd_conv3x3_relu(x, weights, layer.bias.expand(len(x), -1))
 
-    def constants_of(self, conditions: tuple[Condition, ...]) -> _Constants:
-        found = self.constants.get(conditions)
+    def constants_of(self, conditions: tuple[Condition, ...], strength: float) -> _Constants:
+        found = self.constants.get((conditions, strength))
         if found is None:
             if len(self.constants) >= CACHED_CONDITIONS:
                 self.constants.clear()
-            found = self.constants[conditions] = _Constants(self.model, conditions)
+            found = _Constants(self.model, conditions, strength)
+            self.constants[conditions, strength] = found
         return found
 
 
 class _Constants:
-    """What a batch's conditions contribute to each part of the model."""
+    """What a batch's conditions and the strength of the noise contribute to each part of the model."""
 
-    def __init__(self, model: NMFlowGAN, conditions: tuple[Condition, ...]) -> None:
+    def __init__(self, model: NMFlowGAN, conditions: tuple[Condition, ...], strength: float) -> None:
+        self.strength = strength
         code = model.encode(conditions)
         fuse = can_fuse(model.config)
-        self.fused = FusedFlow(model.flow, model.config.levels, code) if fuse else None
+        self.fused = FusedFlow(model.flow, model.config.levels, code, strength) if fuse else None
         self.affine = None if fuse else AffineFlow(model.flow, code)
         self.kernels = None if model.correlation is None else model.correlation.kernels(code)
         generator = model.generator

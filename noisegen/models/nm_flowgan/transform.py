@@ -16,7 +16,8 @@ Tails. The sinh-arcsinh transform (Jones and Pewsey 2009): latent = sinh(tail * 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -88,6 +89,10 @@ class NoiseTransform:
         if self.gamma is not None and self.toe is not None:
             noise = unbend(noise, self.clean, self.gamma, self.toe)
         return noise
+
+    def scaled(self, strength: float) -> NoiseTransform:
+        """The map of noise that is `strength` times as strong before the tone curve."""
+        return replace(self, log_scale=self.log_scale + math.log(strength), shift=self.shift * strength)
 
     def at(self, pixels: Tensor) -> NoiseTransform:
         """The same map at the pixels where the mask [B, C, H, W] is true, as flat tensors."""
