@@ -12,14 +12,14 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
 
 from noisegen import png
 from noisegen.datasets.built import BuiltDataset
-from noisegen.png import PngLevel, encode_png, png_encoder
+from noisegen.png import encode_png, png_encoder
+from noisegen.synthesis.choices import PNG_LEVELS
 
 TILES = 64
 
@@ -65,7 +65,7 @@ def main() -> None:
     isal = png.isal_zlib
     for deflate in [isal, None] if isal is not None else [None]:
         png.isal_zlib = deflate
-        for level in get_args(PngLevel):
+        for level in PNG_LEVELS:
             if level != "stored" or deflate is isal:
                 row(
                     f"`{level}` ({png_encoder()})",

@@ -7,7 +7,6 @@ import struct
 import zlib
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,10 +19,9 @@ try:
 except ImportError:  # not built for every kind of processor
     isal_zlib = None  # type: ignore[assignment]
 
-__all__ = ["PngLevel", "decode_png", "encode_png", "png_encoder"]
+__all__ = ["decode_png", "encode_png", "png_encoder"]
 
-PngLevel = Literal["stored", "fast", "small"]
-
+_LEVELS = ("stored", "fast", "small")
 _NO_FILTER, _UP_FILTER, _AVERAGE_FILTER = 0, 2, 3
 _HEADER_END = 33
 _OPENCV_PARAMETERS = {
@@ -45,7 +43,7 @@ def png_encoder() -> str:
 
 
 def encode_png(
-    image: np.ndarray, chunks: Sequence[tuple[bytes, bytes]] = (), *, level: PngLevel = "fast"
+    image: np.ndarray, chunks: Sequence[tuple[bytes, bytes]] = (), *, level: str = "fast"
 ) -> bytes:
     """Encodes a picture without loss, several times faster than general encoders.
 
@@ -60,8 +58,10 @@ def encode_png(
         level: ``stored``, ``fast`` or ``small``.
 
     Raises:
-        ValueError: another shape or type.
+        ValueError: another shape, type or level.
     """
+    if level not in _LEVELS:
+        raise ValueError(f"level must be one of {', '.join(_LEVELS)}, not {level!r}")
     if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"a picture must be [H, W, 1] or [H, W, 3] and not empty, not {list(image.shape)}")
     if image.dtype not in (np.uint8, np.uint16):
@@ -124,7 +124,7 @@ def _filtered(image: np.ndarray, filter_type: int) -> np.ndarray:
     return filtered
 
 
-def _encode_with_opencv(image: np.ndarray, level: PngLevel) -> bytes:
+def _encode_with_opencv(image: np.ndarray, level: str) -> bytes:
     bgr = np.ascontiguousarray(image[..., ::-1])
     done, data = cv2.imencode(".png", bgr, _OPENCV_PARAMETERS[level])
     if not done:

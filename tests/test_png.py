@@ -15,15 +15,13 @@ from PIL import Image
 
 from noisegen import png
 from noisegen.errors import InputError
-from noisegen.png import PngLevel, decode_png, encode_png
+from noisegen.png import decode_png, encode_png
+from noisegen.synthesis.choices import PNG_LEVELS
 
 
 def picture(dtype: type, channels: int, height: int = 37, width: int = 53) -> np.ndarray:
     values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (height, width, channels))
     return values.astype(dtype)
-
-
-LEVELS: tuple[PngLevel, ...] = ("stored", "fast", "small")
 
 
 @pytest.fixture(params=["isal", "opencv"])
@@ -35,12 +33,10 @@ def either_encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("either_encoder")
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", PNG_LEVELS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_pixel_survives_each_level_according_to_opencv(
-    dtype: type, channels: int, level: PngLevel
-) -> None:
+def test_every_pixel_survives_each_level_according_to_opencv(dtype: type, channels: int, level: str) -> None:
     """OpenCV decodes with libpng."""
     image = picture(dtype, channels)
     data = encode_png(image, [(b"eXIf", b"MM\0*")], level=level)
@@ -53,9 +49,9 @@ def test_every_pixel_survives_each_level_according_to_opencv(
 
 
 @pytest.mark.usefixtures("either_encoder")
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", PNG_LEVELS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_pixel_survives_each_level_according_to_pillow(channels: int, level: PngLevel) -> None:
+def test_every_pixel_survives_each_level_according_to_pillow(channels: int, level: str) -> None:
     image = picture(np.uint8, channels)
     with Image.open(io.BytesIO(encode_png(image, level=level))) as decoded:
         decoded.load()
@@ -64,8 +60,8 @@ def test_every_pixel_survives_each_level_according_to_pillow(channels: int, leve
 
 
 @pytest.mark.usefixtures("either_encoder")
-@pytest.mark.parametrize("level", LEVELS)
-def test_pillow_reads_16_bit_grey_and_finds_the_file_sound(level: PngLevel) -> None:
+@pytest.mark.parametrize("level", PNG_LEVELS)
+def test_pillow_reads_16_bit_grey_and_finds_the_file_sound(level: str) -> None:
     image = picture(np.uint16, 1)
     with Image.open(io.BytesIO(encode_png(image, level=level))) as decoded:
         np.testing.assert_array_equal(np.asarray(decoded), image[..., 0])
@@ -80,7 +76,7 @@ def test_a_smooth_picture_with_noise_gets_smaller_from_level_to_level(dtype: typ
     noise = np.random.default_rng(0).normal(0, 6, (128, 128, 3))
     scale = np.iinfo(dtype).max / 255
     image = ((80 + y / 4 + x / 3)[..., None] + noise) * scale
-    stored, fast, small = (len(encode_png(image.astype(dtype), level=level)) for level in LEVELS)
+    stored, fast, small = (len(encode_png(image.astype(dtype), level=level)) for level in PNG_LEVELS)
     assert small < fast < stored
 
 
@@ -118,6 +114,11 @@ def test_the_same_picture_gives_the_same_bytes() -> None:
 def test_a_shape_that_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="picture"):
         encode_png(np.zeros(shape, np.uint8))
+
+
+def test_a_level_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ValueError, match="stored, fast, small"):
+        encode_png(picture(np.uint8, 3), level="best")
 
 
 def test_a_type_that_would_lose_values_is_refused() -> None:

@@ -31,8 +31,8 @@ class TileRecord:
         drawn: whether camera or ISO were drawn at random.
         seed: the run's seed.
         noise_std: of noisy - clean over all channels, in grey levels of the picture's own depth.
-        noisy_xxh3, clean_xxh3: xxh3_128 (hex) of the PNG files.
-        noisy_pixels_xxh3: of the noisy pixels, independent of how they are encoded, see `pixel_hash`.
+        noisy_pixels_xxh3, clean_pixels_xxh3: of the pixels, however they are encoded, see `pixel_hash`.
+        split: "train", "val" or "test"; empty where the dataset is not split.
         extra: the manifest's other columns, JSON.
     """
 
@@ -49,9 +49,9 @@ class TileRecord:
     drawn: bool
     seed: int
     noise_std: float
-    noisy_xxh3: str
-    clean_xxh3: str
     noisy_pixels_xxh3: str
+    clean_pixels_xxh3: str
+    split: str
     extra: str
 
     def to_dict(self) -> dict[str, object]:
@@ -61,7 +61,7 @@ class TileRecord:
 
 @dataclass(frozen=True)
 class FinishedTile:
-    """A tile as it goes to the writer: two PNG files and the record."""
+    """A tile as it goes to the writer: two pictures as `Format.encode` made them, and the record."""
 
     noisy: bytes
     clean: bytes
