@@ -8,11 +8,15 @@ from collections.abc import Collection
 from typing import BinaryIO
 
 import numpy as np
-from isal import isal_zlib
 
 from noisegen.errors import InputError
 
-__all__ = ["PNG_SIGNATURE", "check_jpeg", "check_riff", "check_tiff", "read_png_chunks"]
+try:
+    from isal.isal_zlib import crc32
+except ImportError:  # not built for every kind of processor
+    from zlib import crc32
+
+__all__ = ["PNG_SIGNATURE", "check_jpeg", "check_riff", "check_tiff", "crc32", "read_png_chunks"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -65,10 +69,7 @@ def read_png_chunks(
         if check or name in wanted:
             content = file.read(length)
             found.setdefault(name, content if name in wanted else b"")
-            if (
-                check
-                and isal_zlib.crc32(content, isal_zlib.crc32(name)) != struct.unpack(">I", file.read(4))[0]
-            ):
+            if check and crc32(content, crc32(name)) != struct.unpack(">I", file.read(4))[0]:
                 raise InputError("unreadable", f"damaged: wrong CRC in chunk {name.decode('latin-1')!r}")
         if name == b"IEND":
             return {key: found[key] for key in wanted if key in found}

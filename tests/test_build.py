@@ -122,12 +122,12 @@ def test_folders_hold_the_same_pixels_under_the_same_keys(
     )
     index = index_of(built)
     assert index_of(output) == index
-    for side in ("noisy", "clean"):
+    for side in ("lq", "gt"):
         assert sorted(path.stem for path in (output / side).iterdir()) == sorted(
             str(row["key"]) for row in index
         )
     for row in index:
-        noisy = np.asarray(Image.open(output / "noisy" / f"{row['key']}.png"))
+        noisy = np.asarray(Image.open(output / "lq" / f"{row['key']}.png"))
         assert pixel_hash(noisy) == row["noisy_pixels_xxh3"]
 
 
@@ -154,8 +154,8 @@ def test_variants_have_the_clean_picture_in_common_and_differ_in_noise(
     rows = index_of(tmp_path / "out")
     first, second = ([r for r in rows if r["variant"] == variant] for variant in (0, 1))
     assert len(first) == len(second) > 1
-    assert [r["clean_xxh3"] for r in first] == [r["clean_xxh3"] for r in second]
-    assert not {r["noisy_xxh3"] for r in first} & {r["noisy_xxh3"] for r in second}
+    assert [r["clean_pixels_xxh3"] for r in first] == [r["clean_pixels_xxh3"] for r in second]
+    assert not {r["noisy_pixels_xxh3"] for r in first} & {r["noisy_pixels_xxh3"] for r in second}
 
 
 def test_a_camera_for_all_is_used_and_an_unknown_one_refused(place: Workplace, tmp_path: Path) -> None:

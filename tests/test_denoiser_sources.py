@@ -89,7 +89,7 @@ def test_a_built_dataset_is_read_tile_by_tile(tmp_path: Path, output_format: str
     assert all(batch.synthetic == [] for batch in batches)
     if output_format == "folders":
         whole = BuiltDataset.open(built)
-        (built / "noisy" / f"{whole.tiles[3][0]}.png").unlink()
+        (built / "lq" / f"{whole.tiles[3][0]}.png").unlink()
         with pytest.raises(UsageError, match="cannot be read"):
             whole.load(whole.tiles[3][0])
 

@@ -94,7 +94,7 @@ def test_a_lost_file_has_its_shard_built_again(
     output_format, reference = whole
     output = tmp_path / "out"
     shutil.copytree(reference, output)
-    victim = sorted(output.glob("shards/*.tar" if output_format == "webdataset" else "noisy/*"))[-1]
+    victim = sorted(output.glob("shards/*.tar" if output_format == "webdataset" else "lq/*"))[-1]
     victim.unlink()
     assert build(place, output, format=output_format) == 1
     assert contents(output) == contents(reference)
@@ -130,11 +130,11 @@ def test_workers_batch_size_and_automatic_shards_may_change_between_runs(
 
 
 def test_a_folder_of_unknown_origin_is_left_alone(place: Workplace, tmp_path: Path) -> None:
-    (tmp_path / "clean").mkdir()
-    (tmp_path / "clean" / "00000000-mine.png").write_bytes(b"mine")
-    with pytest.raises(UsageError, match="clean but no run"):
+    (tmp_path / "gt").mkdir()
+    (tmp_path / "gt" / "00000000-mine.png").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="gt but no run"):
         build(place, tmp_path, format="folders")
-    assert (tmp_path / "clean" / "00000000-mine.png").read_bytes() == b"mine"
+    assert (tmp_path / "gt" / "00000000-mine.png").read_bytes() == b"mine"
 
 
 def test_a_second_build_into_the_same_folder_is_refused(place: Workplace, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_every_damaged_shard_is_found_and_made_anew(
     build(place, output, output_format)
     assert verify_dataset(output).problems == {}
     whole = contents(output)
-    pictures = "shards/*.tar" if output_format == "webdataset" else "noisy/*.png"
+    pictures = "shards/*.tar" if output_format == "webdataset" else "lq/*.png"
     flip_a_byte(sorted(output.glob(pictures))[0])
     flip_a_byte(output / "index" / "000002.parquet")
     report = verify_dataset(output)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from noisegen.cli.option_groups import GroupedCommand, GroupedOption
+from noisegen.cli.options import output_options
 
 __all__ = ["command"]
 
@@ -18,9 +19,7 @@ NOISE, TILES, SPLITS = "Noise", "Tiles", "Splits"
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
 @click.option("--model", default="default", show_default=True, help="'default' or a .safetensors checkpoint.")
-@click.option(
-    "--format", type=click.Choice(["webdataset", "folders"]), default="webdataset", show_default=True
-)
+@output_options("webdataset")
 @click.option("--tile-size", type=click.IntRange(min=1), default=256, show_default=True, help="Side, pixels.")
 @click.option(
     "--variants",
@@ -141,7 +140,8 @@ def command(ctx: click.Context, manifest: Path, output: Path, max_pixels: int | 
     \b
     Examples:
       noisegen build-dataset manifest.parquet -o OUT
-      noisegen build-dataset manifest.parquet -o OUT --format folders --tile-size 128 --variants 4
+      noisegen build-dataset manifest.parquet -o OUT --format folders --layout nafnet --variants 4
+      noisegen build-dataset manifest.parquet -o OUT --format parquet --png-level small
       noisegen build-dataset manifest.parquet -o OUT --camera S6 --iso 800 --limit 10
       noisegen build-dataset manifest.parquet -o OUT --conditions phones.yaml --split train:0.9,val:0.1
       noisegen build-dataset manifest.parquet -o OUT --downscale 2 --min-sharpness 4 --max-flat 0.8

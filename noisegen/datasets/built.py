@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,6 @@ import xxhash
 from noisegen.conditions import Condition
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo
-from noisegen.png import decode_png
 from noisegen.synthesis.formats import Format, TileReader, format_named
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import read_index
@@ -60,12 +58,12 @@ class BuiltDataset:
                     f"{root}: shard {shard.name} is not finished; build the dataset to its end first"
                 )
             for row in read_index(
-                folder.index_file(shard), ["key", "camera", "iso", "noisy_pixels_xxh3", "clean_xxh3"]
+                folder.index_file(shard), ["key", "camera", "iso", "noisy_pixels_xxh3", "clean_pixels_xxh3"]
             ):
                 key = str(row["key"])
                 tiles.append((key, Condition(str(row["camera"]), int(row["iso"]))))
                 shards[key] = shard
-                content.update(f"{key} {row['noisy_pixels_xxh3']} {row['clean_xxh3']}\n".encode())
+                content.update(f"{key} {row['noisy_pixels_xxh3']} {row['clean_pixels_xxh3']}\n".encode())
         if not tiles:
             raise UsageError(f"{root}: the dataset has no tiles")
         return cls(
@@ -91,8 +89,8 @@ class BuiltDataset:
             UsageError: it cannot be read.
         """
         try:
-            noisy, clean = (decode_png(data) for data in self._reader(self._shards[key]).read(key))
-        except (InputError, OSError, KeyError, tarfile.TarError) as error:
+            noisy, clean = self._reader(self._shards[key]).read(key)
+        except (InputError, OSError, KeyError) as error:
             raise UsageError(
                 f"{self.root}: tile {key} cannot be read ({error}); run noisegen verify, then build again"
             ) from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from noisegen.condition_draw import read_condition_draw
@@ -16,9 +14,10 @@ from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.manifest import Manifest
 from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_synthesis
 from noisegen.progress import Progress
+from noisegen.synthesis.choices import OutputChoice
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory, tile_threads
 from noisegen.synthesis.files import write_atomically, write_json
-from noisegen.synthesis.formats import format_named
+from noisegen.synthesis.formats import assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
 from noisegen.synthesis.pipeline import (
@@ -40,7 +39,7 @@ from noisegen.synthesis.plan import (
 from noisegen.synthesis.splits import parse_split
 from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
 from noisegen.synthesis.threads import usable_cores, worker_threads
-from noisegen.synthesis.writing import OpenShard, disk_errors, start_over
+from noisegen.synthesis.writing import OpenShard, disk_errors, locked, start_over
 
 __all__ = ["build_dataset"]
 
@@ -51,6 +50,8 @@ def build_dataset(
     *,
     model: str | Path = "default",
     format: str = "webdataset",
+    layout: str | None = None,
+    png_level: str | None = None,
     tile_size: int = 256,
     variants: int = 1,
     seed: int = 0,
@@ -89,7 +90,9 @@ def build_dataset(
         manifest: Parquet file, see `noisegen.manifest`.
         output: the dataset's folder, made if missing.
         model: "default" or a .safetensors checkpoint.
-        format: "webdataset" or "folders".
+        format: "webdataset", "parquet", "folders", "lmdb" or "hdf5", see ``docs/formats.md``.
+        layout: of "folders": "basicsr" (default), "nafnet", "restormer" or "kair".
+        png_level: "stored", "fast" (default) or "small"; none with "hdf5".
         tile_size: side of a tile in pixels.
         variants: noisy versions of each photograph.
         seed: of all randomness, 0 .. 2**63 - 1.
@@ -124,10 +127,10 @@ def build_dataset(
             raise UsageError(f"{name} must be at least 1, not {count}")
     with stop_on_signals() as stop:
         started = time.perf_counter()
-        format_named(format)
+        output_choice = OutputChoice.resolve(format, layout, png_level)
         device = resolve_device(device)
         config = BuildConfig(
-            format=format,
+            **asdict(output_choice),
             tile_size=tile_size,
             variants=variants,
             seed=seed,
@@ -156,12 +159,18 @@ def build_dataset(
             distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
             config = replace(config, conditions=distribution.to_dict())
         folder = DatasetFolder(Path(output))
-        with _locked(folder), disk_errors(folder):
+        with locked(folder), disk_errors(folder):
             if rows_per_shard is None:
                 chosen = stored_rows_per_shard(folder) or choose_rows_per_shard(photographs, config)
                 config = replace(config, rows_per_shard=chosen)
-            bit_depth = engine.model.bit_depth
-            adopt_run(folder, fingerprint(config, photographs, checkpoint_sha256(model), bit_depth))
+            run = fingerprint(
+                config,
+                photographs,
+                checkpoint_sha256(model),
+                bit_depth=engine.model.bit_depth,
+                channels=engine.model.channels,
+            )
+            adopt_run(folder, run)
             workers = workers or usable_cores()
             batch_size = batch_size or (CUDA_BATCH if config.device == "cuda" else 1)
             host = host_record(model=str(model), device=device, workers=workers, batch_size=batch_size)
@@ -170,6 +179,8 @@ def build_dataset(
 
             job = _Job(folder, config, photographs, engine, stop, max_failures, quiet)
             built = _build_shards(job, workers, batch_size)
+            if assembly := assembly_of(config.format):
+                assembly.assemble(folder, folder.shards(), stop.check)
             totals = write_summary(folder, folder.shards(), config)
             folder.remove_leftovers()
         return BuildSummary(
@@ -284,23 +295,3 @@ def _make_engine(model: str | Path, config: BuildConfig, device: str) -> Engine:
         raise UsageError(f"{error} (asked for by --camera or --iso)") from error
     fast_model = prepare_for_synthesis(noise_model, device=device, precision=config.precision)
     return Engine(fast_model, device=device, halo=config.halo, noise_scale=config.noise_scale)
-
-
-@contextmanager
-def _locked(folder: DatasetFolder) -> Iterator[None]:
-    """Makes the folder and keeps other builds out of it."""
-    try:
-        folder.state.mkdir(parents=True, exist_ok=True)
-        lock = (folder.state / "lock").open("a")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written with -o"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another build is writing into {folder.root}; wait for it or give another folder"
-            ) from error
-        yield

@@ -10,7 +10,7 @@ from itertools import accumulate
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from noisegen.png import decode_png, encode_png
+from noisegen.png import encode_png
 from noisegen.synthesis.formats import Format
 from noisegen.synthesis.layout import DatasetFolder, Marker
 from noisegen.synthesis.records import read_index
@@ -53,7 +53,7 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         shard = markers[at].shard
         record = read_index(folder.index_file(shard))[place - (ends[at] - markers[at].tiles)]
         with closing(output_format.open_tiles(folder, shard)) as tiles:
-            noisy, clean = (decode_png(data) for data in tiles.read(str(record["key"])))
+            noisy, clean = tiles.read(str(record["key"]))
         top = LABEL + i * (CELL + LABEL + MARGIN)
         label = (
             f"{record['camera']}  ISO {record['iso']}  noise std {record['noise_std']:.2f}"

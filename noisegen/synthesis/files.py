@@ -15,6 +15,8 @@ from noisegen.errors import UsageError
 __all__ = [
     "FileRecord",
     "json_bytes",
+    "make_folder",
+    "put_in_place",
     "read_json",
     "record_file",
     "sync",
@@ -64,6 +66,21 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those that it lies in, lastingly."""
+    for folder in reversed([path, *path.parents]):
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+            sync(folder.parent)
+
+
+def put_in_place(temporary: Path, final: Path) -> None:
+    """Gives a file or folder that is on the disk already its final name, lastingly."""
+    make_folder(final.parent)
+    temporary.replace(final)
+    sync(final.parent)
 
 
 def temporary_name(path: Path) -> Path:

@@ -1,11 +1,16 @@
 """The folder of a dataset, all of it plain files.
 
     run.json                     what the dataset is a function of: settings, hashes, versions
-    shards/000000.tar            format webdataset: KEY.noisy.png, KEY.clean.png, KEY.json
-    noisy/KEY.png clean/KEY.png  format folders
+    shards/000000.tar            formats webdataset and lmdb: KEY.noisy.png, KEY.clean.png, KEY.json
+    shards/000000.parquet        format parquet
+    lq/KEY.png gt/KEY.png        format folders; the two names depend on the layout
+    hdf5/ROW-VARIANT.hdf5        format hdf5
+    lq.lmdb/ gt.lmdb/            format lmdb, assembled from the tar files when all shards are done
+    train/ val/ test/            hold the above where the dataset is split
     index/000000.parquet         a row for each tile (see `noisegen.synthesis.records`)
     state/000000.done.json       written last: rows, tile count, failures, files with size and hash
     state/000000.bad.json        put there by `verify`; the next build redoes the shard and removes it
+    state/lmdb.done.json         the LMDB files with sizes and hashes; lmdb.bad.json as of a shard
     state/000000.timing.json     seconds and tiles, for `status`
     state/host.json              where it was last built, with which settings that change no byte
     state/lock                   held by the running build
@@ -27,7 +32,10 @@ from typing import Any
 from noisegen.errors import UsageError
 from noisegen.synthesis.files import FileRecord, read_json, temporary_name, write_json
 
-__all__ = ["DatasetFolder", "Failure", "Marker", "Shard", "shards_of", "tile_key_name"]
+__all__ = ["SPLITS", "DatasetFolder", "Failure", "Marker", "Shard", "shards_of", "tile_key_name"]
+
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,14 @@ class DatasetFolder:
     @property
     def temporary(self) -> Path:
         return self.root / "state" / "tmp"
+
+    def split_folder(self, split: str) -> Path:
+        """Where the pictures of a split lie; an undivided dataset has them at its root."""
+        return self.root / split if split else self.root
+
+    def split_folders(self) -> list[Path]:
+        """All folders of `split_folder` that there are."""
+        return [self.root, *(path for split in SPLITS if (path := self.split_folder(split)).is_dir())]
 
     def index_file(self, shard: Shard) -> Path:
         return self.root / "index" / f"{shard.name}.parquet"

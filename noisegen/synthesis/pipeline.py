@@ -21,9 +21,8 @@ from noisegen.downscaling import downscale
 from noisegen.errors import InputError
 from noisegen.images import probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
-from noisegen.png import encode_png
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture
-from noisegen.synthesis.files import FileRecord
+from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest
 from noisegen.synthesis.layout import Failure, Shard, tile_key_name
 from noisegen.synthesis.plan import BuildConfig
@@ -288,7 +287,8 @@ class Pipeline:
 
     def _encode(self, planned: _PlannedTile, noisy: np.ndarray) -> FinishedTile:
         row, tile, chosen = planned.row, planned.tile, planned.chosen
-        noisy_png, clean_png = encode_png(noisy), encode_png(planned.job.tile)
+        encode = format_named(self._config.format).encode
+        noisy_data, clean_data = (encode(p, self._config.png_level) for p in (noisy, planned.job.tile))
         record = TileRecord(
             key=tile_key_name(row.index, planned.variant, tile.y, tile.x),
             row=row.index,
@@ -304,12 +304,11 @@ class Pipeline:
             drawn=chosen.drawn,
             seed=self._config.seed,
             noise_std=noise_std(noisy, planned.job.tile),
-            noisy_xxh3=FileRecord.of(noisy_png).xxh3,
-            clean_xxh3=FileRecord.of(clean_png).xxh3,
             noisy_pixels_xxh3=pixel_hash(noisy),
+            clean_pixels_xxh3=pixel_hash(planned.job.tile),
             extra=json.dumps(row.extra, sort_keys=True, ensure_ascii=False),
         )
-        return FinishedTile(noisy_png, clean_png, record)
+        return FinishedTile(noisy_data, clean_data, record)
 
 
 def _is_ready(item: Event | Future[list[FinishedTile]]) -> bool:

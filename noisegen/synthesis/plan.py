@@ -18,8 +18,10 @@ from noisegen.downscaling import downscaled_size
 from noisegen.errors import InputError, UsageError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, Manifest
+from noisegen.png import png_encoder
+from noisegen.synthesis.choices import LAYOUTS
 from noisegen.synthesis.files import write_json
-from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.layout import SPLITS, DatasetFolder
 from noisegen.tiles import Tile, tile_grid
 
 __all__ = [
@@ -30,11 +32,21 @@ __all__ = [
     "fingerprint",
     "host_record",
     "stored_rows_per_shard",
+    "writer_versions",
 ]
 
 # of the dataset's files; raised when their meaning changes
 FORMAT_VERSION = 1
-OUTPUT_NAMES = ("shards", "noisy", "clean", "index", "dataset.json", "failures.jsonl", "contact_sheet.png")
+OUTPUT_NAMES = (
+    *(
+        "shards",
+        "hdf5",
+        "lq.lmdb",
+        "gt.lmdb",
+        *sorted({side for sides in LAYOUTS.values() for side in sides}),
+    ),
+    *(*SPLITS, "index", "dataset.json", "failures.jsonl", "contact_sheet.png"),
+)
 TILES_PER_SHARD = 1000
 # how many rows are looked at, at most, to find the size of a usual photograph, and how many sizes are enough
 PROBED_ROWS, PROBED_SIZES = 64, 16
@@ -45,7 +57,7 @@ class BuildConfig:
     """The resolved configuration: every setting that some byte of the dataset depends on.
 
     Attributes:
-        format: "webdataset" or "folders".
+        format, layout, png_level: see `noisegen.synthesis.choices.OutputChoice`.
         tile_size: side of a tile in pixels.
         variants: noisy versions of each photograph.
         seed: of all randomness.
@@ -67,6 +79,8 @@ class BuildConfig:
     """
 
     format: str
+    layout: str | None
+    png_level: str | None
     tile_size: int
     variants: int
     seed: int
@@ -146,29 +160,40 @@ def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
     return max(1, round(TILES_PER_SHARD / (mean * config.variants)))
 
 
-def fingerprint(config: BuildConfig, manifest: Manifest, checkpoint: str, bit_depth: int) -> dict[str, Any]:
+def fingerprint(
+    config: BuildConfig, manifest: Manifest, checkpoint: str, *, bit_depth: int, channels: int
+) -> dict[str, Any]:
     """Everything the dataset's bytes depend on; what runs with the same fingerprint write is the same.
 
     Args:
         config: the resolved configuration.
         manifest: the list of photographs.
         checkpoint: SHA-256 of the noise model's file.
-        bit_depth: of its pictures, kept for those who read the dataset.
+        bit_depth, channels: of its pictures, kept for those who read the dataset.
     """
     rows = manifest.num_rows if config.limit is None else min(config.limit, manifest.num_rows)
     return {
+        "command": "build-dataset",
         "format_version": FORMAT_VERSION,
         "config": asdict(config),
         "rows": rows,
         "manifest_sha256": manifest.sha256,
         "checkpoint_sha256": checkpoint,
         "bit_depth": bit_depth,
-        "versions": {
-            "noisegen": __version__,
-            "opencv": cv2.__version__,
-            **{name: metadata.version(name) for name in ("torch", "numpy", "isal", "pillow", "pyarrow")},
-        },
+        "channels": channels,
+        "versions": {**writer_versions(config.format), **_versions("torch", "pillow")},
     }
+
+
+def writer_versions(format: str) -> dict[str, str]:
+    """Of the packages that the bytes of the pictures' files depend on."""
+    own = {"noisegen": __version__, "opencv": cv2.__version__, "png_encoder": png_encoder()}
+    extra = {"hdf5": ("h5py",), "lmdb": ("lmdb",)}
+    return {**own, **_versions("numpy", "pyarrow", *extra.get(format, ()))}
+
+
+def _versions(*names: str) -> dict[str, str]:
+    return {name: metadata.version(name) for name in names}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -190,7 +215,13 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
         UsageError: the folder holds another run's data, or data of unknown origin under the names used here.
     """
     if folder.run_file.exists():
-        changes = differences(folder.read_run(), run)
+        stored = folder.read_run()
+        if stored.get("command") != run["command"]:
+            raise UsageError(
+                f"{folder.root} was made by noisegen {stored.get('command')}, which only the same command can "
+                f"continue; give another folder to {run['command']}"
+            )
+        changes = differences(stored, run)
         if changes:
             raise UsageError(
                 f"{folder.root} was built with other settings; use them again or another folder: "

@@ -24,7 +24,7 @@ class TileRecord:
         key: the name under which the tile's files are found.
         row, id: of the photograph in the manifest.
         variant: number of the noisy version.
-        split: of the dataset that the photograph belongs to; "" where none was asked for.
+        split: "train", "val" or "test", which the photograph belongs to; empty where the dataset is not split.
         y, x: upper left pixel in the photograph, after its downscaling.
         tile_size: side in pixels.
         camera, iso: the condition of the noise.
@@ -32,8 +32,7 @@ class TileRecord:
         drawn: whether camera or ISO were drawn at random.
         seed: the run's seed.
         noise_std: of noisy - clean over all channels, in grey levels of the picture's own depth.
-        noisy_xxh3, clean_xxh3: xxh3_128 (hex) of the PNG files.
-        noisy_pixels_xxh3: of the noisy pixels, independent of how they are encoded, see `pixel_hash`.
+        noisy_pixels_xxh3, clean_pixels_xxh3: of the pixels, however they are encoded, see `pixel_hash`.
         extra: the manifest's other columns, JSON.
     """
 
@@ -51,9 +50,8 @@ class TileRecord:
     drawn: bool
     seed: int
     noise_std: float
-    noisy_xxh3: str
-    clean_xxh3: str
     noisy_pixels_xxh3: str
+    clean_pixels_xxh3: str
     extra: str
 
     def to_dict(self) -> dict[str, object]:
@@ -63,7 +61,7 @@ class TileRecord:
 
 @dataclass(frozen=True)
 class FinishedTile:
-    """A tile as it goes to the writer: two PNG files and the record."""
+    """A tile as it goes to the writer: two pictures as `Format.encode` made them, and the record."""
 
     noisy: bytes
     clean: bytes

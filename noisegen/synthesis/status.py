@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from noisegen.synthesis.files import read_json
+from noisegen.synthesis.formats import assembly_of
 from noisegen.synthesis.layout import DatasetFolder
 
 __all__ = ["DatasetStatus", "dataset_status"]
@@ -18,7 +19,8 @@ class DatasetStatus:
 
     Attributes:
         shards, shards_done: in all, and finished.
-        damaged: names of finished shards that the next build will redo (files missing, or marked by `verify`).
+        damaged: names of finished shards that the next build will redo (files missing, or marked by `verify`), and
+            "lmdb" where all shards are done but not the databases made of them.
         rows, rows_done: photographs of the manifest in all, and in finished shards.
         tiles: in finished shards.
         failures: rows of finished shards that gave no tiles, by reason.
@@ -51,7 +53,7 @@ class DatasetStatus:
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.failures.items())
         lines.append(f"failures  {total}" + (f" ({reasons})" if total else ""))
         if self.damaged:
-            lines.append(f"damaged   {', '.join(self.damaged)}; build-dataset will redo them")
+            lines.append(f"damaged   {', '.join(self.damaged)} (the same command makes them anew)")
         if self.megapixels_per_second is not None:
             lines.append(f"rate      {self.megapixels_per_second:.2f} MP/s")
         if self.seconds_left:
@@ -71,6 +73,9 @@ def dataset_status(output: Path) -> DatasetStatus:
     done = [marker for shard in shards if (marker := folder.finished(shard))]
     names = {marker.shard.name for marker in done}
     damaged = tuple(s.name for s in shards if s.name not in names and folder.marker_file(s).exists())
+    assembly = assembly_of(run["config"]["format"])
+    if assembly is not None and len(done) == len(shards) and not assembly.is_assembled(folder, shards):
+        damaged += (run["config"]["format"],)
     rows = sum(shard.stop - shard.start for shard in shards)
     rows_done = sum(marker.shard.stop - marker.shard.start for marker in done)
     tiles = sum(marker.tiles for marker in done)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from noisegen.errors import InputError, UsageError
-from noisegen.png import decode_png
-from noisegen.synthesis.files import FileRecord, record_file, write_json
-from noisegen.synthesis.formats import Format, format_named
+from noisegen.synthesis.files import record_file, write_json
+from noisegen.synthesis.formats import Format, assembly_of, format_named
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 from noisegen.synthesis.records import pixel_hash, read_index
 from noisegen.synthesis.summary import derived_tables
@@ -52,7 +51,7 @@ class VerifyReport:
         if self.unfinished:
             lines.append(f"{self.unfinished} shards are not built yet; build-dataset continues")
         if self.problems:
-            lines.append("run the same build-dataset command again to have the damaged parts made anew")
+            lines.append("run the same command again to have the damaged parts made anew")
         return "\n".join(lines)
 
 
@@ -81,6 +80,11 @@ def verify_dataset(output: Path, *, workers: int | None = None) -> VerifyReport:
                 write_json(folder.bad_file(shard), {"shard": shard.name, "problems": found})
             else:
                 folder.bad_file(shard).unlink(missing_ok=True)
+    assembly = assembly_of(run["config"]["format"])
+    if assembly is not None and len(begun) == len(shards) and not problems:
+        found = assembly.problems(folder, shards)
+        if found:
+            problems[run["config"]["format"]] = found
     if len(begun) == len(shards) and not problems:
         stale = [
             f"{name} does not agree with the shards"
@@ -115,10 +119,13 @@ def _check(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[
     try:
         with closing(output_format.open_tiles(folder, shard)) as tiles:
             for row, key in zip(index, keys, strict=True):
-                bad = list(_tile_problems(row, *tiles.read(key)))
+                try:
+                    bad = list(_tile_problems(row, *tiles.read(key)))
+                except InputError as error:
+                    bad = [str(error)]
                 found += [f"tile {key}: {problem}" for problem in bad]
                 whole += not bad
-    except (KeyError, OSError, tarfile.TarError) as error:
+    except (InputError, KeyError, OSError) as error:
         found.append(f"a tile cannot be read: {error}")
     return whole, found
 
@@ -136,18 +143,9 @@ def _file_problems(folder: DatasetFolder, marker: Marker) -> Iterator[str]:
             yield f"{name} has another content than when it was written"
 
 
-def _tile_problems(row: dict[str, Any], noisy: bytes, clean: bytes) -> Iterator[str]:
-    shapes = []
-    for side, data in (("noisy", noisy), ("clean", clean)):
-        if FileRecord.of(data).xxh3 != row[f"{side}_xxh3"]:
-            yield f"the {side} file has another hash than the index table says"
-        try:
-            picture = decode_png(data)
-        except InputError as error:
-            yield f"the {side} picture cannot be decoded: {error}"
-            continue
-        shapes.append((picture.shape, picture.dtype))
-        if side == "noisy" and pixel_hash(picture) != row["noisy_pixels_xxh3"]:
-            yield "the noisy pixels have another hash than the index table says"
-    if len(set(shapes)) > 1:
+def _tile_problems(row: dict[str, Any], noisy: np.ndarray, clean: np.ndarray) -> Iterator[str]:
+    for side, picture in (("noisy", noisy), ("clean", clean)):
+        if pixel_hash(picture) != row[f"{side}_pixels_xxh3"]:
+            yield f"the {side} pixels have another hash than the index table says"
+    if (noisy.shape, noisy.dtype) != (clean.shape, clean.dtype):
         yield "noisy and clean differ in size or type"

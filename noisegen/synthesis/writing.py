@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from noisegen.errors import NoisegenError
+from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.files import record_file, sync, write_json
 from noisegen.synthesis.formats import Format
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
 from noisegen.synthesis.records import FinishedTile, TileRecord, write_index
 
-__all__ = ["OpenShard", "disk_errors", "start_over"]
+__all__ = ["OpenShard", "disk_errors", "locked", "start_over"]
 
 
 def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Shard]) -> None:
@@ -91,3 +92,23 @@ def disk_errors(folder: DatasetFolder) -> Iterator[None]:
             f"cannot write into {folder.root}: {error.strerror or error}; finished shards are kept, "
             "the same command resumes the build"
         ) from error
+
+
+@contextmanager
+def locked(folder: DatasetFolder) -> Iterator[None]:
+    """Makes the folder and keeps other builds out of it."""
+    try:
+        folder.state.mkdir(parents=True, exist_ok=True)
+        lock = (folder.state / "lock").open("a")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written with -o"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another build is writing into {folder.root}; wait for it or give another folder"
+            ) from error
+        yield

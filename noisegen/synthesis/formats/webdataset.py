@@ -5,23 +5,26 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from noisegen.synthesis.files import FileRecord, json_bytes, record_file, sync
+import numpy as np
+
+from noisegen.errors import InputError
+from noisegen.png import decode_png
+from noisegen.synthesis.files import json_bytes
+from noisegen.synthesis.formats.shard_files import ShardFiles, encode, remove_shard_files, shard_files
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import FinishedTile
 
-__all__ = ["open_shard", "open_tiles", "remove_shards"]
+__all__ = ["SUFFIX", "TarTiles", "encode", "open_shard", "open_tiles", "remove_shards"]
+
+SUFFIX = ".tar"
 
 
-class _TarShard:
-    def __init__(self, folder: DatasetFolder, shard: Shard) -> None:
-        self._final = _path(folder, shard)
-        self._root = folder.root
-        self._temporary = folder.temporary / self._final.name
-        self._temporary.parent.mkdir(parents=True, exist_ok=True)
-        self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (until finish)
+class _TarFile:
+    def __init__(self, path: Path) -> None:
+        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (until close)
 
     def add(self, tile: FinishedTile) -> None:
         key = tile.record.key
@@ -29,18 +32,8 @@ class _TarShard:
         self._member(f"{key}.clean.png", tile.clean)
         self._member(f"{key}.json", json_bytes(tile.record.to_dict()))
 
-    def finish(self) -> dict[str, FileRecord]:
+    def close(self) -> None:
         self._tar.close()
-        sync(self._temporary)
-        record = record_file(self._temporary)
-        self._final.parent.mkdir(exist_ok=True)
-        self._temporary.replace(self._final)
-        sync(self._final.parent)
-        return {self._final.relative_to(self._root).as_posix(): record}
-
-    def abort(self) -> None:
-        self._tar.close()
-        self._temporary.unlink(missing_ok=True)
 
     def _member(self, name: str, data: bytes) -> None:
         info = tarfile.TarInfo(name)  # its defaults: mtime, uid and gid 0, no names
@@ -49,40 +42,61 @@ class _TarShard:
         self._tar.addfile(info, io.BytesIO(data))
 
 
-def open_shard(folder: DatasetFolder, shard: Shard) -> _TarShard:
+def open_shard(folder: DatasetFolder, shard: Shard) -> ShardFiles:
     """See `noisegen.synthesis.formats`."""
-    return _TarShard(folder, shard)
+    return ShardFiles(folder, shard, SUFFIX, _TarFile)
 
 
-class _TarTiles:
-    """Knows where each file lies in the tar, from one pass over its headers."""
+class TarTiles:
+    """Knows where each file lies in the tars, from one pass over their headers.
 
-    def __init__(self, path: Path) -> None:
-        with tarfile.open(path, "r:") as tar:
-            self._places = {member.name: (member.offset_data, member.size) for member in tar}
-        self._file = os.open(path, os.O_RDONLY)
+    Raises:
+        InputError: one is damaged.
+        OSError: one cannot be read.
+    """
 
-    def read(self, key: str) -> tuple[bytes, bytes]:
-        return self._content(f"{key}.noisy.png"), self._content(f"{key}.clean.png")
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._places: dict[str, tuple[int, int, int]] = {}
+        self._open: list[int] = []
+        for path in paths:
+            try:
+                with tarfile.open(path, "r:") as tar:
+                    places = [(member.name, member.offset_data, member.size) for member in tar]
+            except tarfile.TarError as error:
+                raise InputError("unreadable", f"{path}: {error}") from error
+            file = os.open(path, os.O_RDONLY)
+            self._open.append(file)
+            self._places |= {name: (file, offset, size) for name, offset, size in places}
+
+    @property
+    def keys(self) -> list[str]:
+        """Of all tiles, in the order of the tars."""
+        return [name.partition(".")[0] for name in self._places if name.endswith(".json")]
+
+    def read(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        noisy, clean = (decode_png(data) for data in self.files(key))
+        return noisy, clean
+
+    def files(self, key: str) -> tuple[bytes, bytes]:
+        """The (noisy, clean) PNG files of a tile.
+
+        Raises:
+            KeyError: there is no such tile.
+            OSError: it cannot be read.
+        """
+        noisy, clean = (self._places[f"{key}.{side}.png"] for side in ("noisy", "clean"))
+        return os.pread(noisy[0], noisy[2], noisy[1]), os.pread(clean[0], clean[2], clean[1])
 
     def close(self) -> None:
-        os.close(self._file)
-
-    def _content(self, name: str) -> bytes:
-        offset, size = self._places[name]
-        return os.pread(self._file, size, offset)
+        for file in self._open:
+            os.close(file)
 
 
-def open_tiles(folder: DatasetFolder, shard: Shard) -> _TarTiles:
+def open_tiles(folder: DatasetFolder, shard: Shard) -> TarTiles:
     """See `noisegen.synthesis.formats`."""
-    return _TarTiles(_path(folder, shard))
+    return TarTiles(shard_files(folder, shard, SUFFIX).values())
 
 
 def remove_shards(folder: DatasetFolder, shards: Sequence[Shard]) -> None:
     """See `noisegen.synthesis.formats`."""
-    for shard in shards:
-        _path(folder, shard).unlink(missing_ok=True)
-
-
-def _path(folder: DatasetFolder, shard: Shard) -> Path:
-    return folder.root / "shards" / f"{shard.name}.tar"
+    remove_shard_files(folder, shards, SUFFIX)
