@@ -28,6 +28,8 @@ from noisegen.synthesis.build import build_dataset
 
 CONDITIONS = "cameras: {S6: {weight: 3, iso: {log_uniform: [200, 700]}}, N6: {iso: [400]}}"
 
+FOLDERS = {"noisy": "lq", "clean": "gt"}
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
@@ -44,7 +46,7 @@ def build(place: Workplace, output: Path, **settings: Any) -> list[dict[str, Any
 
 
 def pixels(output: Path, side: str, row: dict[str, Any]) -> np.ndarray:
-    return np.asarray(Image.open(output / side / f"{row['key']}.png"))
+    return np.asarray(Image.open(output / FOLDERS[side] / f"{row['key']}.png"))
 
 
 def test_conditions_are_drawn_from_the_file_where_the_manifest_gives_none(
@@ -82,18 +84,18 @@ def test_another_distribution_is_refused_but_not_another_way_to_write_it(
 
 def test_the_strength_of_the_noise_is_scaled(place: Workplace, tmp_path: Path) -> None:
     weak, usual = (build(place, tmp_path / f"{f}", noise_scale=f, limit=2) for f in (0.5, 1.0))
-    assert [row["clean_xxh3"] for row in weak] == [row["clean_xxh3"] for row in usual]
+    assert [row["clean_pixels_xxh3"] for row in weak] == [row["clean_pixels_xxh3"] for row in usual]
     ratios = [a["noise_std"] / b["noise_std"] for a, b in zip(weak, usual, strict=True)]
     assert np.mean(ratios) == pytest.approx(0.5, abs=0.1)
 
 
 def test_every_tile_of_a_photograph_is_in_its_split(place: Workplace, tmp_path: Path) -> None:
-    rows = build(place, tmp_path / "out", format="webdataset", variants=2, split="a:0.5,b:0.5")
+    rows = build(place, tmp_path / "out", format="webdataset", variants=2, split="train:0.5,val:0.5")
     splits = defaultdict(set)
     for row in rows:
         splits[row["id"]].add(row["split"])
     assert all(len(names) == 1 for names in splits.values())
-    assert set().union(*splits.values()) == {"a", "b"}
+    assert set().union(*splits.values()) == {"train", "val"}
     assert {row["split"] for row in build(place, tmp_path / "none", limit=1)} == {""}
 
 
@@ -142,8 +144,8 @@ def test_tiles_left_out_are_counted_and_the_others_are_as_without_selection(tmp_
     total = json.loads((tmp_path / "some" / "dataset.json").read_text())
     assert total["left_out"] == {"blurred": 2}
     assert len(rows) == total["tiles"] == len(everything) - 2
-    hashes = {row["key"]: row["noisy_xxh3"] for row in everything}
-    assert all(hashes[row["key"]] == row["noisy_xxh3"] for row in rows)
+    hashes = {row["key"]: row["noisy_pixels_xxh3"] for row in everything}
+    assert all(hashes[row["key"]] == row["noisy_pixels_xxh3"] for row in rows)
     marker = json.loads((tmp_path / "some" / "state" / "000000.done.json").read_text())
     assert marker["left_out"] == {"blurred": 2}
     assert invoke("verify", str(tmp_path / "some")).exit_code == 0
@@ -193,6 +195,7 @@ def test_workers_and_batch_size_change_no_byte_with_all_choices_made(
         (["--downscale", "0.5"], "photographs are not enlarged"),
         (["--overlap", "64"], "less than the tile size of 64"),
         (["--split", "train:0.9"], "sum to 0.9"),
+        (["--split", "train:0.9,vall:0.1"], "cannot be called 'vall'"),
         (["--max-flat", "2"], "2.0 is not in the range"),
         (["--conditions", "absent.yaml"], "cannot read absent.yaml"),
     ],

@@ -61,6 +61,7 @@ class OpenShard:
         with disk_errors(self._folder):
             index = self._folder.index_file(self._shard)
             temporary = self._folder.temporary / index.name
+            temporary.parent.mkdir(exist_ok=True)
             write_index(temporary, self._records)
             sync(temporary)
             record = record_file(temporary)
