@@ -38,6 +38,12 @@ __all__ = ["command"]
 @click.option(
     "--rows-per-shard", type=click.IntRange(min=1), help="Default: around a thousand tiles in a shard."
 )
+@click.option(
+    "--license",
+    default="unknown",
+    show_default=True,
+    help="Of the dataset, for its card: an identifier such as cc-by-4.0, or any text.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--precision",

@@ -27,6 +27,7 @@ from noisegen.synthesis.layout import Failure, Shard, tile_key_name
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash
+from noisegen.synthesis.stages import StageClock
 from noisegen.tiles import Tile, tile_grid
 
 __all__ = ["Event", "Pipeline", "RowDone", "RowFailed", "ShardBegins", "ShardEnds", "TilesDone"]
@@ -101,6 +102,7 @@ class Pipeline:
         batch_size: number of tiles given to a maker thread at once.
         in_flight: number of batches that may wait for their turn.
         stop: looked at between tiles.
+        clock: counts where the time goes.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Pipeline:
         batch_size: int,
         in_flight: int,
         stop: StopRequest,
+        clock: StageClock,
     ) -> None:
         self._config = config
         self._manifest = manifest
@@ -123,6 +126,7 @@ class Pipeline:
         self._batch_size = batch_size
         self._in_flight = in_flight
         self._stop = stop
+        self._clock = clock
 
     def events(self, shards: Sequence[Shard]) -> Iterator[Event]:
         """What happens, in the order of the manifest.
@@ -144,7 +148,10 @@ class Pipeline:
             yield self._event(waiting.popleft())
 
     def _event(self, item: Event | Future[list[FinishedTile]]) -> Event:
-        return TilesDone(self._stop.result(item)) if isinstance(item, Future) else item
+        if not isinstance(item, Future):
+            return item
+        with self._clock.stage("wait_for_tiles"):
+            return TilesDone(self._stop.result(item))
 
     def _batches(self, shards: Sequence[Shard]) -> Iterator[Event | Future[list[FinishedTile]]]:
         """Hands tiles to the makers in batches; a batch may span rows, but not shards."""
@@ -200,7 +207,8 @@ class Pipeline:
                     continue
                 try:
                     conditions = [self._choose(row, variant) for variant in range(self._config.variants)]
-                    info = probe(row.path, max_pixels=self._config.max_pixels)
+                    with self._clock.stage("read"):
+                        info = probe(row.path, max_pixels=self._config.max_pixels)
                 except InputError as error:
                     yield self._failed(row, error)
                     continue
@@ -224,7 +232,8 @@ class Pipeline:
 
     def _decode(self, row: ManifestRow) -> np.ndarray:
         try:
-            picture = read_image(row.path, max_pixels=self._config.max_pixels)
+            with self._clock.stage("read"):
+                picture = read_image(row.path, max_pixels=self._config.max_pixels)
             check_picture(self._engine.model, picture)
         except InputError:
             raise
@@ -240,8 +249,10 @@ class Pipeline:
             if self._stop.given_up:
                 return []
             group = planned[start : start + step]
-            noisy = self._engine.run([p.job for p in group])
-            finished += [self._encode(p, n) for p, n in zip(group, noisy, strict=True)]
+            with self._clock.stage("synthesize"):
+                noisy = self._engine.run([p.job for p in group])
+            with self._clock.stage("encode"):
+                finished += [self._encode(p, n) for p, n in zip(group, noisy, strict=True)]
         return finished
 
     def _encode(self, planned: _PlannedTile, noisy: np.ndarray) -> FinishedTile:

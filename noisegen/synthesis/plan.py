@@ -17,7 +17,7 @@ from noisegen.errors import InputError, UsageError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, Manifest
 from noisegen.synthesis.files import write_json
-from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.layout import SUMMARY_FILES, DatasetFolder
 from noisegen.tiles import tile_grid
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 
 # of the dataset's files; raised when their meaning changes
 FORMAT_VERSION = 1
-OUTPUT_NAMES = ("shards", "noisy", "clean", "index", "dataset.json", "failures.jsonl", "contact_sheet.png")
+OUTPUT_NAMES = ("shards", "noisy", "clean", "index", *SUMMARY_FILES)
 TILES_PER_SHARD = 1000
 # how many rows are looked at, at most, to find the size of a usual photograph, and how many sizes are enough
 PROBED_ROWS, PROBED_SIZES = 64, 16
@@ -54,6 +54,7 @@ class BuildConfig:
         allow_outside: whether rows may point outside the photographs' folder.
         device: "cpu" or "cuda".
         precision: "float32" or "bfloat16".
+        license: of the dataset, for its card.
     """
 
     format: str
@@ -68,6 +69,7 @@ class BuildConfig:
     allow_outside: bool
     device: str
     precision: str
+    license: str
 
     def __post_init__(self) -> None:
         for name in ("tile_size", "variants", "rows_per_shard", "max_pixels"):
@@ -77,6 +79,8 @@ class BuildConfig:
             raise UsageError(f"the seed must lie between 0 and {2**63 - 1}, not {self.seed}")
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"limit must not be negative, but is {self.limit}")
+        if not self.license.strip() or len(self.license.splitlines()) != 1:
+            raise UsageError(f"the license must be one line of text, not {self.license!r}")
 
 
 def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
@@ -96,13 +100,16 @@ def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
     return max(1, round(TILES_PER_SHARD / (mean * config.variants)))
 
 
-def fingerprint(config: BuildConfig, manifest: Manifest, checkpoint: str, bit_depth: int) -> dict[str, Any]:
+def fingerprint(
+    config: BuildConfig, manifest: Manifest, checkpoint: str, licence: str, bit_depth: int
+) -> dict[str, Any]:
     """Everything the dataset's bytes depend on; what runs with the same fingerprint write is the same.
 
     Args:
         config: the resolved configuration.
         manifest: the list of photographs.
         checkpoint: SHA-256 of the noise model's file.
+        licence: of the data that the noise model was trained on, for the dataset's card.
         bit_depth: of its pictures, kept for those who read the dataset.
     """
     rows = manifest.num_rows if config.limit is None else min(config.limit, manifest.num_rows)
@@ -112,6 +119,7 @@ def fingerprint(config: BuildConfig, manifest: Manifest, checkpoint: str, bit_de
         "rows": rows,
         "manifest_sha256": manifest.sha256,
         "checkpoint_sha256": checkpoint,
+        "checkpoint_licence": licence,
         "bit_depth": bit_depth,
         "versions": {
             "noisegen": __version__,

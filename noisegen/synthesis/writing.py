@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from noisegen.synthesis.files import record_file, sync, write_json
 from noisegen.synthesis.formats import Format
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
 from noisegen.synthesis.records import FinishedTile, TileRecord, write_index
+from noisegen.synthesis.stages import StageClock
 
 __all__ = ["OpenShard", "disk_errors", "start_over"]
 
@@ -27,20 +27,29 @@ def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Sh
 
 
 class OpenShard:
-    """Collects the tiles and failures of a shard; nothing counts before `finish` has written the marker."""
+    """Collects the tiles and failures of a shard; nothing counts before `finish` has written the marker.
 
-    def __init__(self, folder: DatasetFolder, output_format: Format, shard: Shard) -> None:
+    Args:
+        folder: the dataset.
+        output_format: its format.
+        shard: to be written. Where it is there and whole, it stays so until `finish`.
+        clock: counts the time spent on writing.
+    """
+
+    def __init__(self, folder: DatasetFolder, output_format: Format, shard: Shard, clock: StageClock) -> None:
         self._folder = folder
+        self._format = output_format
+        self._clock = clock
+        self._standing = folder.finished(shard)
         self._shard = shard
         self._records: list[TileRecord] = []
         self._failures: list[Failure] = []
-        self._started = time.perf_counter()
         with disk_errors(folder):
             self._writer = output_format.open_shard(folder, shard)
 
     def add(self, tiles: Sequence[FinishedTile]) -> None:
         """Writes the next tiles."""
-        with disk_errors(self._folder):
+        with self._clock.stage("write"), disk_errors(self._folder):
             for tile in tiles:
                 self._writer.add(tile)
                 self._records.append(tile.record)
@@ -49,14 +58,24 @@ class OpenShard:
         """Notes a row that gives no tiles."""
         self._failures.append(failure)
 
+    @property
+    def lost(self) -> list[Failure]:
+        """Rows that fail now but have tiles in the shard that is still in place."""
+        if self._standing is None:
+            return []
+        before = {failure.row for failure in self._standing.failures}
+        return [failure for failure in self._failures if failure.row not in before]
+
     def finish(self) -> Marker:
         """Puts everything in place, index before marker."""
-        with disk_errors(self._folder):
+        with self._clock.stage("write"), disk_errors(self._folder):
             index = self._folder.index_file(self._shard)
             temporary = self._folder.temporary / index.name
             write_index(temporary, self._records)
             sync(temporary)
             record = record_file(temporary)
+            if self._standing is not None:
+                start_over(self._folder, self._format, [self._shard])
             files = self._writer.finish()
             index.parent.mkdir(exist_ok=True)
             temporary.replace(index)
@@ -65,10 +84,16 @@ class OpenShard:
             failures = tuple(sorted(self._failures, key=lambda failure: failure.row))
             marker = Marker(self._shard, len(self._records), failures, files)
             self._folder.write_marker(marker)
-            seconds = time.perf_counter() - self._started
-            timing = {"seconds": round(seconds, 3), "tiles": len(self._records), "finished": time.time()}
-            write_json(self._folder.timing_file(self._shard), timing)
+            self._folder.retry_file(self._shard).unlink(missing_ok=True)
+        timing = self._clock.lap(len(self._records))
+        with disk_errors(self._folder):
+            write_json(self._folder.timing_file(self._shard), timing.to_dict())
         return marker
+
+    def keep_standing(self) -> None:
+        """Gives up what was written for the shard that is in place."""
+        self.abort()
+        self._folder.retry_file(self._shard).unlink(missing_ok=True)
 
     def abort(self) -> None:
         """Removes what was written so far."""
