@@ -13,12 +13,18 @@ from typing import IO, Any
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.progress import Progress
-from noisegen.synthesis.engine import tile_threads
 from noisegen.synthesis.files import write_atomically, write_json
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
-from noisegen.synthesis.pipeline import Pipeline, RowDone, RowFailed, ShardBegins, TilesDone
+from noisegen.synthesis.pipeline import (
+    Pipeline,
+    RowDone,
+    RowFailed,
+    ShardBegins,
+    TilesDone,
+    open_pipeline,
+)
 from noisegen.synthesis.plan import (
     BuildConfig,
     adopt_run,
@@ -30,10 +36,9 @@ from noisegen.synthesis.plan import (
 from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolve_build
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
-from noisegen.synthesis.threads import worker_threads
 from noisegen.synthesis.writing import OpenShard, disk_errors, start_over
 
-__all__ = ["build_dataset", "run_build"]
+__all__ = ["build_dataset", "run_build", "run_of", "with_rows_per_shard"]
 
 # `noisegen status` holds the lock for an instant to see whether a build does
 LOCK_PATIENCE_SECONDS = 1.0
@@ -117,15 +122,8 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
         resolved = resolve_build(**request)
         folder = DatasetFolder(Path(request["output"]))
         with _locked(folder), disk_errors(folder):
-            config = _with_rows_per_shard(resolved, folder, request["rows_per_shard"])
-            run = fingerprint(
-                config,
-                resolved.manifest,
-                resolved.checkpoint_sha256,
-                resolved.checkpoint_licence,
-                resolved.engine.model.bit_depth,
-            )
-            adopt_run(folder, run)
+            config = with_rows_per_shard(resolved, folder, request["rows_per_shard"])
+            adopt_run(folder, run_of(resolved, config))
             host = host_record(
                 device=resolved.device,
                 workers=resolved.workers,
@@ -171,10 +169,25 @@ class _Built:
     lost: list[Failure]
 
 
-def _with_rows_per_shard(resolved: ResolvedBuild, folder: DatasetFolder, given: int | None) -> BuildConfig:
+def run_of(resolved: ResolvedBuild, config: BuildConfig) -> dict[str, Any]:
+    """What run.json says of such a build."""
+    return fingerprint(
+        config,
+        resolved.manifest,
+        resolved.checkpoint_sha256,
+        resolved.checkpoint_licence,
+        resolved.engine.model.bit_depth,
+    )
+
+
+def with_rows_per_shard(
+    resolved: ResolvedBuild, folder: DatasetFolder | None, given: int | None
+) -> BuildConfig:
+    """The settings with the size of shards that was given, that of a dataset already begun, or a fitting one."""
     if given is not None:
         return resolved.config
-    chosen = stored_rows_per_shard(folder) or choose_rows_per_shard(resolved.manifest, resolved.config)
+    stored = stored_rows_per_shard(folder) if folder else None
+    chosen = stored or choose_rows_per_shard(resolved.manifest, resolved.config)
     return replace(resolved.config, rows_per_shard=chosen)
 
 
@@ -193,24 +206,9 @@ def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
         if marker is None and (marked or not marked_only):
             broken.append(shard)
     start_over(job.folder, format_named(job.config.format), broken)
-    workers = job.resolved.workers
-    clock = StageClock(workers)
-    with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
-        pipeline = Pipeline(
-            job.config,
-            job.resolved.manifest,
-            job.resolved.engine,
-            decoders=decoders,
-            makers=makers,
-            batch_size=job.resolved.batch_size,
-            in_flight=2 * workers + 2,
-            stop=job.stop,
-            clock=clock,
-        )
-        try:
-            return _write_shards(job, pipeline, clock, pending, failures)
-        finally:
-            job.stop.give_up()
+    clock = StageClock(job.resolved.workers)
+    with open_pipeline(job.resolved, job.config, job.stop, clock) as pipeline:
+        return _write_shards(job, pipeline, clock, pending, failures)
 
 
 def _write_shards(

@@ -47,8 +47,8 @@ def description(run: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     size = table["tile_size"]
     cameras = len({condition["camera"] for condition in table["conditions"]})
     return (
-        f"{table['tiles']} pairs of {size} x {size} pixels, {run['bit_depth']} bits a channel: tiles of clean photographs, "
-        f"and the same with synthetic camera noise of {_count(cameras, 'camera')} "
+        f"{table['tiles']} pairs of {size} x {size} pixels, {run['bit_depth']} bits a channel: tiles of clean "
+        f"photographs, and the same with synthetic camera noise of {_count(cameras, 'camera')} "
         f"({_count(len(table['conditions']), 'camera and ISO setting')})."
     )
 
@@ -132,7 +132,8 @@ hashes. `noisegen verify DATASET` checks every file."""
 _LIMITS = """\
 - The noise is synthetic: it is as close to a camera's as the noise model is, for the settings listed above.
 - The clean side is what the photographs were; noise and compression that they had are on both sides.
-- Tiles of one photograph may overlap, and have variants: split into training and test by photograph (`id`), not by pair.
+- Tiles of one photograph may overlap, and have variants: split into training and test by photograph (`id`), not by
+  pair.
 - The licence above is what the builder stated. Terms of the photographs and of the noise model's training data may
   bind the use as well."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +20,31 @@ from noisegen.conditions import Condition
 from noisegen.errors import InputError
 from noisegen.images import probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
+from noisegen.models.protocol import NoiseModel
 from noisegen.png import encode_png
-from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture
+from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture, tile_threads
 from noisegen.synthesis.files import FileRecord
 from noisegen.synthesis.interrupt import StopRequest
 from noisegen.synthesis.layout import Failure, Shard, tile_key_name
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash
+from noisegen.synthesis.resolve import ResolvedBuild
 from noisegen.synthesis.stages import StageClock
+from noisegen.synthesis.threads import worker_threads
 from noisegen.tiles import Tile, tile_grid
 
-__all__ = ["Event", "Pipeline", "RowDone", "RowFailed", "ShardBegins", "ShardEnds", "TilesDone"]
+__all__ = [
+    "Event",
+    "Pipeline",
+    "RowDone",
+    "RowFailed",
+    "ShardBegins",
+    "ShardEnds",
+    "TilesDone",
+    "expected_tiles",
+    "open_pipeline",
+]
 
 # Photographs are decoded ahead until these many pixels or rows are waiting.
 AHEAD_PIXELS = 64_000_000
@@ -128,7 +142,7 @@ class Pipeline:
         self._stop = stop
         self._clock = clock
 
-    def events(self, shards: Sequence[Shard]) -> Iterator[Event]:
+    def events(self, shards: Iterable[Shard]) -> Generator[Event, None, None]:
         """What happens, in the order of the manifest.
 
         For each shard: ShardBegins; then RowFailed, RowDone and TilesDone; then ShardEnds.
@@ -153,7 +167,7 @@ class Pipeline:
         with self._clock.stage("wait_for_tiles"):
             return TilesDone(self._stop.result(item))
 
-    def _batches(self, shards: Sequence[Shard]) -> Iterator[Event | Future[list[FinishedTile]]]:
+    def _batches(self, shards: Iterable[Shard]) -> Iterator[Event | Future[list[FinishedTile]]]:
         """Hands tiles to the makers in batches; a batch may span rows, but not shards."""
         batch: list[_PlannedTile] = []
         for item in self._ahead(shards):
@@ -184,7 +198,7 @@ class Pipeline:
                 job = TileJob(clean, chosen.condition, key, t.y, t.x)
                 yield _PlannedTile(item.row, variant, t, chosen, job)
 
-    def _ahead(self, shards: Sequence[Shard]) -> Iterator[Event | _OpenRow]:
+    def _ahead(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         """Lets photographs be decoded while earlier ones are worked on."""
         waiting: deque[Event | _OpenRow] = deque()
         pixels = 0
@@ -197,7 +211,7 @@ class Pipeline:
                 yield first
         yield from waiting
 
-    def _open_rows(self, shards: Sequence[Shard]) -> Iterator[Event | _OpenRow]:
+    def _open_rows(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         for shard in shards:
             yield ShardBegins(shard)
             for row in self._manifest.rows(shard.start, shard.stop):
@@ -206,7 +220,7 @@ class Pipeline:
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
                     continue
                 try:
-                    conditions = [self._choose(row, variant) for variant in range(self._config.variants)]
+                    conditions = _choose_conditions(row, self._config, self._engine.model)
                     with self._clock.stage("read"):
                         info = probe(row.path, max_pixels=self._config.max_pixels)
                 except InputError as error:
@@ -215,13 +229,6 @@ class Pipeline:
                 picture = self._decoders.submit(self._decode, row)
                 yield _OpenRow(row, conditions, picture, info.width * info.height)
             yield ShardEnds(shard)
-
-    def _choose(self, row: ManifestRow, variant: int) -> _ChosenCondition:
-        config, vocabulary = self._config, self._engine.model.vocabulary
-        camera = config.camera if config.camera is not None else row.camera
-        iso = config.iso if config.iso is not None else row.iso
-        condition = vocabulary.draw(config.seed, row.id, variant, camera, iso)
-        return _ChosenCondition(condition, vocabulary.resolve(condition).rule, camera is None or iso is None)
 
     def _failed(self, row: ManifestRow, error: InputError) -> RowFailed:
         base = self._manifest.base
@@ -278,6 +285,62 @@ class Pipeline:
             extra=json.dumps(row.extra, sort_keys=True, ensure_ascii=False),
         )
         return FinishedTile(noisy_png, clean_png, record)
+
+
+@contextmanager
+def open_pipeline(
+    resolved: ResolvedBuild, config: BuildConfig, stop: StopRequest, clock: StageClock
+) -> Iterator[Pipeline]:
+    """A pipeline with its threads; on leaving, work that nobody has taken is given up.
+
+    Args:
+        resolved: photographs, model, and the number of threads.
+        config: the settings.
+        stop: looked at between tiles.
+        clock: counts where the time goes.
+    """
+    workers = resolved.workers
+    with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
+        try:
+            yield Pipeline(
+                config,
+                resolved.manifest,
+                resolved.engine,
+                decoders=decoders,
+                makers=makers,
+                batch_size=resolved.batch_size,
+                in_flight=2 * workers + 2,
+                stop=stop,
+                clock=clock,
+            )
+        finally:
+            stop.give_up()
+
+
+def expected_tiles(row: ManifestRow | BadRow, config: BuildConfig, model: NoiseModel) -> int:
+    """The number of tiles that a row gives if its photograph is what the file's header says.
+
+    Raises:
+        InputError: the row fails for a reason that shows without decoding the photograph.
+    """
+    if isinstance(row, BadRow):
+        raise InputError(row.reason, row.message)
+    _choose_conditions(row, config, model)
+    info = probe(row.path, max_pixels=config.max_pixels)
+    check_picture(model, np.zeros((1, 1, info.channels), np.uint8 if info.bits == 8 else np.uint16))
+    return config.variants * len(tile_grid(info.height, info.width, config.tile_size))
+
+
+def _choose_conditions(row: ManifestRow, config: BuildConfig, model: NoiseModel) -> list[_ChosenCondition]:
+    """Camera and ISO of each variant."""
+    camera = config.camera if config.camera is not None else row.camera
+    iso = config.iso if config.iso is not None else row.iso
+    drawn = camera is None or iso is None
+    chosen = []
+    for variant in range(config.variants):
+        condition = model.vocabulary.draw(config.seed, row.id, variant, camera, iso)
+        chosen.append(_ChosenCondition(condition, model.vocabulary.resolve(condition).rule, drawn))
+    return chosen
 
 
 def _is_ready(item: Event | Future[list[FinishedTile]]) -> bool:

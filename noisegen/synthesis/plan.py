@@ -23,6 +23,7 @@ from noisegen.tiles import tile_grid
 __all__ = [
     "BuildConfig",
     "adopt_run",
+    "check_run",
     "choose_rows_per_shard",
     "differences",
     "fingerprint",
@@ -148,12 +149,7 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
         UsageError: the folder holds another run's data, or data of unknown origin under the names used here.
     """
     if folder.run_file.exists():
-        changes = differences(folder.read_run(), run)
-        if changes:
-            raise UsageError(
-                f"{folder.root} was built with other settings; use them again or another folder: "
-                + "; ".join(changes)
-            )
+        check_run(folder, run)
         return
     strange = [name for name in OUTPUT_NAMES if (folder.root / name).exists()]
     if strange:
@@ -162,6 +158,20 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
             "noisegen; give a new folder"
         )
     write_json(folder.run_file, run)
+
+
+def check_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
+    """Makes sure that a dataset that has been begun is of the same run.
+
+    Raises:
+        UsageError: it is not; all differences are shown.
+    """
+    changes = differences(folder.read_run(), run)
+    if changes:
+        raise UsageError(
+            f"{folder.root} was built with other settings; use them again or another folder: "
+            + "; ".join(changes)
+        )
 
 
 def stored_rows_per_shard(folder: DatasetFolder) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 from noisegen.synthesis.card import dataset_card
 from noisegen.synthesis.contact_sheet import contact_sheet
 from noisegen.synthesis.croissant import croissant
-from noisegen.synthesis.files import json_bytes, read_json, write_atomically
+from noisegen.synthesis.files import json_bytes, write_atomically
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker
 from noisegen.synthesis.records import read_index
