@@ -13,9 +13,11 @@ __all__ = ["main"]
 # command name -> (module in this folder that exports `command`, one-line help shown in the list)
 COMMANDS = {
     "make-manifest": ("make_manifest", "Scan a folder of photographs into a Parquet manifest."),
+    "plan": ("plan", "Estimate what a build will take and give, before it runs."),
     "build-dataset": ("build_dataset", "Build a noisy/clean dataset from a manifest."),
     "status": ("status", "Show how far a dataset is."),
     "verify": ("verify", "Check every file of a dataset against its recorded hashes."),
+    "retry-failed": ("retry_failed", "Try the rows of a dataset that failed again."),
     "make-pairs": ("make_pairs", "List real noisy/clean pairs of a folder in a table."),
     "check-pairs": ("check_pairs", "Find pairs that are misaligned, drifting, saturated or unreadable."),
     "train-noise-model": ("train_noise_model", "Train a noise model on real noisy/clean pairs."),

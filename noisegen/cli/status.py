@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import click
@@ -13,15 +14,31 @@ __all__ = ["command"]
 @click.command(name="status")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(dataset: Path, as_json: bool) -> None:
-    """Show how far DATASET is: shards, photographs, tiles, failures, rate and time left.
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="Print again every SECONDS until nothing is left or Ctrl-C.",
+)
+def command(dataset: Path, as_json: bool, watch: float | None) -> None:
+    """Show how far DATASET is: shards, photographs, tiles, failures, rate, time left and where the time goes.
+
+    A build that is running is not disturbed. "time" gives shares of the threads' time; "waiting" is that of threads
+    that had no tile to make, and "limited by" the stage that the others wait for.
 
     \b
     Examples:
       noisegen status OUT
+      noisegen status OUT --watch 10
       noisegen status OUT --json | jq .seconds_left
     """
     from noisegen.synthesis.status import dataset_status
 
-    status = dataset_status(dataset)
-    click.echo(json.dumps(status.to_dict(), indent=1) if as_json else status.text())
+    while True:
+        status = dataset_status(dataset)
+        click.echo(json.dumps(status.to_dict(), indent=None if watch else 1) if as_json else status.text())
+        if watch is None or (status.seconds_left == 0 and not status.running):
+            return
+        if not as_json:
+            click.echo("")
+        time.sleep(watch)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from noisegen.errors import UsageError
 from noisegen.models.checkpoint import (
     Checkpoint,
+    checkpoint_licence,
     checkpoint_sha256,
     read_checkpoint,
     resolve_checkpoint,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NoiseModel",
     "Randomness",
+    "checkpoint_licence",
     "checkpoint_sha256",
     "load_noise_model",
     "nm_flowgan_checkpoint",

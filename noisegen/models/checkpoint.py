@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checkpoint",
+    "checkpoint_licence",
     "checkpoint_sha256",
     "read_checkpoint",
     "resolve_checkpoint",
@@ -168,3 +169,12 @@ def checkpoint_sha256(source: str | Path) -> str:
     """SHA-256 (hex) of the checkpoint's bytes."""
     with resolve_checkpoint(source).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checkpoint_licence(source: str | Path) -> str:
+    """Terms of the data that a readable checkpoint was trained on, "unknown" where its card names none."""
+    from safetensors import safe_open
+
+    with safe_open(resolve_checkpoint(source), framework="pt") as file:
+        card = json.loads(file.metadata()["noisegen"])["card"]
+    return str(card.get("licence") or "unknown")

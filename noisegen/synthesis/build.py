@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from noisegen.condition_draw import read_condition_draw
-from noisegen.devices import resolve_device, resolve_precision
-from noisegen.errors import InputError, NoisegenError, UsageError
+from noisegen.errors import NoisegenError
 from noisegen.images import DEFAULT_MAX_PIXELS
-from noisegen.manifest import Manifest
-from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_synthesis
 from noisegen.progress import Progress
-from noisegen.synthesis.choices import OutputChoice
-from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory, tile_threads
 from noisegen.synthesis.files import write_atomically, write_json
 from noisegen.synthesis.formats import assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
@@ -27,6 +22,7 @@ from noisegen.synthesis.pipeline import (
     ShardBegins,
     TilesDone,
     TilesLeftOut,
+    open_pipeline,
 )
 from noisegen.synthesis.plan import (
     BuildConfig,
@@ -36,12 +32,12 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
-from noisegen.synthesis.splits import parse_split
+from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolve_build
+from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
-from noisegen.synthesis.threads import usable_cores, worker_threads
 from noisegen.synthesis.writing import OpenShard, disk_errors, locked, start_over
 
-__all__ = ["build_dataset"]
+__all__ = ["build_dataset", "run_build", "run_of", "with_rows_per_shard"]
 
 
 def build_dataset(
@@ -75,6 +71,7 @@ def build_dataset(
     allow_outside: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     rows_per_shard: int | None = None,
+    license: str = "unknown",
     max_failures: int | None = None,
     quiet: bool = False,
 ) -> BuildSummary:
@@ -114,6 +111,7 @@ def build_dataset(
         allow_outside: lets rows point outside that folder.
         max_pixels: larger photographs are refused.
         rows_per_shard: manifest rows in a shard; default: such that a shard has around a thousand tiles.
+        license: of the dataset, for its card; an identifier such as "cc-by-4.0", or any text.
         max_failures: stop when more rows than this have failed.
         quiet: show no progress.
 
@@ -122,71 +120,51 @@ def build_dataset(
         Interrupted: SIGINT or SIGTERM; the same call resumes.
         NoisegenError: too many failures, or the dataset cannot be written.
     """
-    for name, count in (("batch-size", batch_size), ("workers", workers)):
-        if count is not None and count < 1:
-            raise UsageError(f"{name} must be at least 1, not {count}")
+    return run_build(locals())
+
+
+def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = None) -> BuildSummary:
+    """What `build_dataset` and `noisegen.synthesis.retry` do.
+
+    Args:
+        request: the arguments of `build_dataset`.
+        redo: finished shards to build again, and nothing else; one in which more rows fail than before is kept
+            as it was. None builds all that is not there.
+
+    Raises:
+        as `build_dataset`.
+    """
     with stop_on_signals() as stop:
         started = time.perf_counter()
-        output_choice = OutputChoice.resolve(format, layout, png_level)
-        device = resolve_device(device)
-        config = BuildConfig(
-            **asdict(output_choice),
-            tile_size=tile_size,
-            variants=variants,
-            seed=seed,
-            camera=camera,
-            iso=iso,
-            limit=limit,
-            rows_per_shard=1 if rows_per_shard is None else rows_per_shard,
-            max_pixels=max_pixels,
-            allow_outside=allow_outside,
-            device=device.split(":")[0],
-            precision=resolve_precision(precision, device),
-            noise_scale=float(noise_scale),
-            downscale=float(downscale),
-            overlap=overlap,
-            halo=halo,
-            min_sharpness=min_sharpness,
-            max_flat=max_flat,
-            max_saturated=max_saturated,
-            split=None if split is None else parse_split(split),
-        )
-        photographs = Manifest.open(
-            Path(manifest), root=None if root is None else Path(root), allow_outside=allow_outside
-        )
-        engine = _make_engine(model, config, device)
-        if conditions is not None:
-            distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
-            config = replace(config, conditions=distribution.to_dict())
-        folder = DatasetFolder(Path(output))
+        resolved = resolve_build(**request)
+        folder = DatasetFolder(Path(request["output"]))
         with locked(folder), disk_errors(folder):
-            if rows_per_shard is None:
-                chosen = stored_rows_per_shard(folder) or choose_rows_per_shard(photographs, config)
-                config = replace(config, rows_per_shard=chosen)
-            run = fingerprint(
-                config,
-                photographs,
-                checkpoint_sha256(model),
-                bit_depth=engine.model.bit_depth,
-                channels=engine.model.channels,
+            config = with_rows_per_shard(resolved, folder, request["rows_per_shard"])
+            adopt_run(folder, run_of(resolved, config))
+            host = host_record(
+                device=resolved.device,
+                workers=resolved.workers,
+                batch_size=resolved.batch_size,
+                request=request_record(request),
             )
-            adopt_run(folder, run)
-            workers = workers or usable_cores()
-            batch_size = batch_size or (CUDA_BATCH if config.device == "cuda" else 1)
-            host = host_record(model=str(model), device=device, workers=workers, batch_size=batch_size)
             write_json(folder.state / "host.json", host)
             folder.remove_leftovers()
+            for shard in redo or ():
+                write_json(folder.retry_file(shard), {"shard": shard.name})
 
-            job = _Job(folder, config, photographs, engine, stop, max_failures, quiet)
-            built = _build_shards(job, workers, batch_size)
+            job = _Job(folder, config, resolved, stop, request["max_failures"], request["quiet"])
+            built = _build_shards(job, marked_only=redo is not None)
             if assembly := assembly_of(config.format):
-                assembly.assemble(folder, folder.shards(), stop.check)
-            totals = write_summary(folder, folder.shards(), config)
+                shards = folder.shards()
+                if all(folder.finished(shard) for shard in shards):
+                    assembly.assemble(folder, shards, stop.check)
+            totals = write_summary(folder)
             folder.remove_leftovers()
         return BuildSummary(
             output=folder.root,
             shards=totals["shards"],
-            shards_built=built,
+            shards_built=built.shards,
+            lost=tuple(built.lost),
             tiles=totals["tiles"],
             megapixels=totals["megapixels"],
             failures=totals["failures"],
@@ -199,53 +177,78 @@ def build_dataset(
 class _Job:
     folder: DatasetFolder
     config: BuildConfig
-    manifest: Manifest
-    engine: Engine
+    resolved: ResolvedBuild
     stop: StopRequest
     max_failures: int | None
     quiet: bool
 
 
-def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
-    """Builds what is not there yet; returns the number of shards built."""
+@dataclass(frozen=True)
+class _Built:
+    """The number of shards built, and the rows for whose sake others were kept as they were."""
+
+    shards: int
+    lost: list[Failure]
+
+
+def run_of(resolved: ResolvedBuild, config: BuildConfig) -> dict[str, Any]:
+    """What run.json says of such a build."""
+    return fingerprint(
+        config,
+        resolved.manifest,
+        resolved.checkpoint_sha256,
+        resolved.checkpoint_licence,
+        bit_depth=resolved.engine.model.bit_depth,
+        channels=resolved.engine.model.channels,
+    )
+
+
+def with_rows_per_shard(
+    resolved: ResolvedBuild, folder: DatasetFolder | None, given: int | None
+) -> BuildConfig:
+    """The settings with the size of shards that was given, that of a dataset already begun, or a fitting one."""
+    if given is not None:
+        return resolved.config
+    stored = stored_rows_per_shard(folder) if folder else None
+    chosen = stored or choose_rows_per_shard(resolved.manifest, resolved.config)
+    return replace(resolved.config, rows_per_shard=chosen)
+
+
+def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
+    """Builds what is not there yet or marked to be retried."""
     failures: list[Failure] = []
     pending: list[Shard] = []
+    broken: list[Shard] = []
     for shard in job.folder.shards():
-        if marker := job.folder.finished(shard):
-            failures += marker.failures
-        else:
+        marker = job.folder.finished(shard)
+        marked = job.folder.retry_file(shard).exists()
+        if marked or (marker is None and not marked_only):
             pending.append(shard)
-    start_over(job.folder, format_named(job.config.format), pending)
-    with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
-        pipeline = Pipeline(
-            job.config,
-            job.manifest,
-            job.engine,
-            decoders=decoders,
-            makers=makers,
-            batch_size=batch_size,
-            in_flight=2 * workers + 2,
-            stop=job.stop,
-        )
-        try:
-            _write_shards(job, pipeline, pending, failures)
-        finally:
-            job.stop.give_up()
-    return len(pending)
+        elif marker is not None:
+            failures += marker.failures
+        if marker is None and (marked or not marked_only):
+            broken.append(shard)
+    start_over(job.folder, format_named(job.config.format), broken)
+    clock = StageClock(job.resolved.workers)
+    with open_pipeline(job.resolved, job.config, job.stop, clock) as pipeline:
+        return _write_shards(job, pipeline, clock, pending, failures)
 
 
-def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failures: list[Failure]) -> None:
+def _write_shards(
+    job: _Job, pipeline: Pipeline, clock: StageClock, pending: Sequence[Shard], failures: list[Failure]
+) -> _Built:
     """Consumes the pipeline's events in order; ``failures`` of the shards already there are added to."""
     output_format = format_named(job.config.format)
     shard: OpenShard | None = None
-    tiles = 0
+    lost: list[Failure] = []
+    tiles = built = 0
     started = time.perf_counter()
     rows = sum(s.stop - s.start for s in pending)
     with Progress(rows, "photo", "build-dataset", quiet=job.quiet) as progress:
         try:
             for event in pipeline.events(pending):
                 if isinstance(event, ShardBegins):
-                    shard = OpenShard(job.folder, output_format, event.shard)
+                    shard = OpenShard(job.folder, output_format, event.shard, clock)
                     continue
                 assert shard is not None
                 if isinstance(event, TilesDone):
@@ -263,12 +266,18 @@ def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failu
                     progress.update(1, failed=len(failures))
                     _check_failures(job, failures)
                 else:
-                    shard.finish()
+                    if shard.lost:
+                        lost += shard.lost
+                        shard.keep_standing()
+                    else:
+                        shard.finish()
+                        built += 1
                     shard = None
         except BaseException:
             if shard is not None:
                 shard.abort()
             raise
+    return _Built(built, lost)
 
 
 def _check_failures(job: _Job, failures: Sequence[Failure]) -> None:
@@ -283,15 +292,3 @@ def _check_failures(job: _Job, failures: Sequence[Failure]) -> None:
         f"row {last.row}: {last.message}. All are listed in {job.folder.root / 'failures.jsonl'}; correct "
         "them or raise --max-failures, the same command resumes the build"
     )
-
-
-def _make_engine(model: str | Path, config: BuildConfig, device: str) -> Engine:
-    if device == "cpu":
-        keep_freed_memory()
-    noise_model = load_noise_model(model, device=device)
-    try:
-        noise_model.vocabulary.resolve(noise_model.vocabulary.draw(0, "", 0, config.camera, config.iso))
-    except InputError as error:
-        raise UsageError(f"{error} (asked for by --camera or --iso)") from error
-    fast_model = prepare_for_synthesis(noise_model, device=device, precision=config.precision)
-    return Engine(fast_model, device=device, halo=config.halo, noise_scale=config.noise_scale)

@@ -11,11 +11,13 @@
     state/000000.done.json       written last: rows, tile count, failures, files with size and hash
     state/000000.bad.json        put there by `verify`; the next build redoes the shard and removes it
     state/lmdb.done.json         the LMDB files with sizes and hashes; lmdb.bad.json as of a shard
-    state/000000.timing.json     seconds and tiles, for `status`
+    state/000000.retry.json      put there by `retry-failed`; as bad.json, but the shard counts as finished and
+                                 stays in place until the new one is ready
+    state/000000.timing.json     seconds and tiles, for `status` (see `noisegen.synthesis.stages`)
     state/host.json              where it was last built, with which settings that change no byte
     state/lock                   held by the running build
     state/tmp/                   what is being written
-    dataset.json failures.jsonl contact_sheet.png    at the end of a build
+    dataset.json failures.jsonl contact_sheet.png README.md croissant.json    at the end of a build
 
 KEY is ROW-VARIANT-Y-X of the tile: its row in the manifest and its upper left pixel in the photograph.
 The same command with the same versions gives the same bytes in every file but the timing records, host.json
@@ -32,10 +34,19 @@ from typing import Any
 from noisegen.errors import UsageError
 from noisegen.synthesis.files import FileRecord, read_json, temporary_name, write_json
 
-__all__ = ["SPLITS", "DatasetFolder", "Failure", "Marker", "Shard", "shards_of", "tile_key_name"]
-
+__all__ = [
+    "SPLITS",
+    "SUMMARY_FILES",
+    "DatasetFolder",
+    "Failure",
+    "Marker",
+    "Shard",
+    "shards_of",
+    "tile_key_name",
+]
 
 SPLITS = ("train", "val", "test")
+SUMMARY_FILES = ("dataset.json", "failures.jsonl", "contact_sheet.png", "README.md", "croissant.json")
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,9 @@ class DatasetFolder:
     def bad_file(self, shard: Shard) -> Path:
         return self.state / f"{shard.name}.bad.json"
 
+    def retry_file(self, shard: Shard) -> Path:
+        return self.state / f"{shard.name}.retry.json"
+
     def timing_file(self, shard: Shard) -> Path:
         return self.state / f"{shard.name}.timing.json"
 
@@ -208,7 +222,7 @@ class DatasetFolder:
     def remove_leftovers(self) -> None:
         """Removes what a killed build was writing."""
         shutil.rmtree(self.temporary, ignore_errors=True)
-        for name in ("run.json", "dataset.json", "failures.jsonl", "contact_sheet.png"):
+        for name in ("run.json", *SUMMARY_FILES):
             temporary_name(self.root / name).unlink(missing_ok=True)
         for path in self.state.glob(temporary_name(self.state / "*").name):
             path.unlink()

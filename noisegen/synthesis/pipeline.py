@@ -9,27 +9,30 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from noisegen.condition_draw import ConditionDraw
-from noisegen.conditions import Condition
 from noisegen.downscaling import downscale
 from noisegen.errors import InputError
 from noisegen.images import probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
-from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture
+from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture, tile_threads
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest
 from noisegen.synthesis.layout import Failure, Shard, tile_key_name
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash
+from noisegen.synthesis.resolve import ResolvedBuild
+from noisegen.synthesis.row_conditions import ChosenCondition, ConditionChoice
 from noisegen.synthesis.selection import TileSelection
 from noisegen.synthesis.splits import split_of
+from noisegen.synthesis.stages import StageClock
+from noisegen.synthesis.threads import worker_threads
 from noisegen.tiles import Tile
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "ShardEnds",
     "TilesDone",
     "TilesLeftOut",
+    "open_pipeline",
 ]
 
 # Photographs are decoded ahead until these many pixels or rows are waiting.
@@ -84,13 +88,6 @@ Event = ShardBegins | ShardEnds | RowFailed | RowDone | TilesDone | TilesLeftOut
 
 
 @dataclass(frozen=True)
-class _ChosenCondition:
-    condition: Condition
-    rule: str
-    drawn: bool
-
-
-@dataclass(frozen=True)
 class _Cut:
     """A decoded photograph and the tiles that it is to give."""
 
@@ -104,7 +101,7 @@ class _OpenRow:
     """A row that looks good so far: its photograph is being decoded."""
 
     row: ManifestRow
-    conditions: list[_ChosenCondition]  # one for each variant
+    conditions: list[ChosenCondition]  # one for each variant
     cut: Future[_Cut]
     pixels: int
 
@@ -114,7 +111,7 @@ class _PlannedTile:
     row: ManifestRow
     variant: int
     tile: Tile
-    chosen: _ChosenCondition
+    chosen: ChosenCondition
     job: TileJob
 
 
@@ -129,6 +126,7 @@ class Pipeline:
         batch_size: number of tiles given to a maker thread at once.
         in_flight: number of batches that may wait for their turn.
         stop: looked at between tiles.
+        clock: counts where the time goes.
     """
 
     def __init__(
@@ -142,14 +140,11 @@ class Pipeline:
         batch_size: int,
         in_flight: int,
         stop: StopRequest,
+        clock: StageClock,
     ) -> None:
         self._config = config
         self._selection = TileSelection(config.min_sharpness, config.max_flat, config.max_saturated)
-        self._draw = (
-            None
-            if config.conditions is None
-            else ConditionDraw.parse(config.conditions, engine.model.vocabulary)
-        )
+        self._conditions = ConditionChoice(config, engine.model.vocabulary)
         self._manifest = manifest
         self._engine = engine
         self._decoders = decoders
@@ -157,8 +152,9 @@ class Pipeline:
         self._batch_size = batch_size
         self._in_flight = in_flight
         self._stop = stop
+        self._clock = clock
 
-    def events(self, shards: Sequence[Shard]) -> Iterator[Event]:
+    def events(self, shards: Iterable[Shard]) -> Generator[Event, None, None]:
         """What happens, in the order of the manifest.
 
         For each shard: ShardBegins; then RowFailed, RowDone, TilesLeftOut and TilesDone; then ShardEnds.
@@ -178,9 +174,12 @@ class Pipeline:
             yield self._event(waiting.popleft())
 
     def _event(self, item: Event | Future[list[FinishedTile]]) -> Event:
-        return TilesDone(self._stop.result(item)) if isinstance(item, Future) else item
+        if not isinstance(item, Future):
+            return item
+        with self._clock.stage("wait_for_tiles"):
+            return TilesDone(self._stop.result(item))
 
-    def _batches(self, shards: Sequence[Shard]) -> Iterator[Event | Future[list[FinishedTile]]]:
+    def _batches(self, shards: Iterable[Shard]) -> Iterator[Event | Future[list[FinishedTile]]]:
         """Hands tiles to the makers in batches; a batch may span rows, but not shards."""
         batch: list[_PlannedTile] = []
         for item in self._ahead(shards):
@@ -211,7 +210,7 @@ class Pipeline:
                 job = self._engine.job(cut.picture, t.y, t.x, t.size, t.size, chosen.condition, key)
                 yield _PlannedTile(item.row, variant, t, chosen, job)
 
-    def _ahead(self, shards: Sequence[Shard]) -> Iterator[Event | _OpenRow]:
+    def _ahead(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         """Lets photographs be decoded while earlier ones are worked on."""
         waiting: deque[Event | _OpenRow] = deque()
         pixels = 0
@@ -224,7 +223,7 @@ class Pipeline:
                 yield first
         yield from waiting
 
-    def _open_rows(self, shards: Sequence[Shard]) -> Iterator[Event | _OpenRow]:
+    def _open_rows(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         for shard in shards:
             yield ShardBegins(shard)
             for row in self._manifest.rows(shard.start, shard.stop):
@@ -233,24 +232,15 @@ class Pipeline:
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
                     continue
                 try:
-                    conditions = [self._choose(row, variant) for variant in range(self._config.variants)]
-                    info = probe(row.path, max_pixels=self._config.max_pixels)
+                    conditions = self._conditions.choose(row)
+                    with self._clock.stage("read"):
+                        info = probe(row.path, max_pixels=self._config.max_pixels)
                 except InputError as error:
                     yield self._failed(row, error)
                     continue
                 cut = self._decoders.submit(self._cut, row)
                 yield _OpenRow(row, conditions, cut, info.width * info.height)
             yield ShardEnds(shard)
-
-    def _choose(self, row: ManifestRow, variant: int) -> _ChosenCondition:
-        config, vocabulary = self._config, self._engine.model.vocabulary
-        camera = config.camera if config.camera is not None else row.camera
-        iso = config.iso if config.iso is not None else row.iso
-        if self._draw is None:
-            condition = vocabulary.draw(config.seed, row.id, variant, camera, iso)
-        else:
-            condition = self._draw.draw(vocabulary, config.seed, row.id, variant, camera, iso)
-        return _ChosenCondition(condition, vocabulary.resolve(condition).rule, camera is None or iso is None)
 
     def _failed(self, row: ManifestRow, error: InputError) -> RowFailed:
         base = self._manifest.base
@@ -263,11 +253,12 @@ class Pipeline:
         """Runs in a decoder thread."""
         config, model = self._config, self._engine.model
         try:
-            picture = read_image(row.path, max_pixels=config.max_pixels)
-            check_picture(model, picture)
-            grid = config.tiles_of(picture.shape[0], picture.shape[1])
-            picture = downscale(picture, config.downscale)
-            return _Cut(picture, *self._selection.choose(picture, grid, model.bit_depth))
+            with self._clock.stage("read"):
+                picture = read_image(row.path, max_pixels=config.max_pixels)
+                check_picture(model, picture)
+                grid = config.tiles_of(picture.shape[0], picture.shape[1])
+                picture = downscale(picture, config.downscale)
+                return _Cut(picture, *self._selection.choose(picture, grid, model.bit_depth))
         except InputError:
             raise
         except Exception as error:  # whatever a decoder does to one file must not end the run
@@ -281,8 +272,10 @@ class Pipeline:
             if self._stop.given_up:
                 return []
             group = planned[start : start + step]
-            noisy = self._engine.run([p.job for p in group])
-            finished += [self._encode(p, n) for p, n in zip(group, noisy, strict=True)]
+            with self._clock.stage("synthesize"):
+                noisy = self._engine.run([p.job for p in group])
+            with self._clock.stage("encode"):
+                finished += [self._encode(p, n) for p, n in zip(group, noisy, strict=True)]
         return finished
 
     def _encode(self, planned: _PlannedTile, noisy: np.ndarray) -> FinishedTile:
@@ -309,6 +302,36 @@ class Pipeline:
             extra=json.dumps(row.extra, sort_keys=True, ensure_ascii=False),
         )
         return FinishedTile(noisy_data, clean_data, record)
+
+
+@contextmanager
+def open_pipeline(
+    resolved: ResolvedBuild, config: BuildConfig, stop: StopRequest, clock: StageClock
+) -> Iterator[Pipeline]:
+    """A pipeline with its threads; on leaving, work that nobody has taken is given up.
+
+    Args:
+        resolved: photographs, model, and the number of threads.
+        config: the settings.
+        stop: looked at between tiles.
+        clock: counts where the time goes.
+    """
+    workers = resolved.workers
+    with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
+        try:
+            yield Pipeline(
+                config,
+                resolved.manifest,
+                resolved.engine,
+                decoders=decoders,
+                makers=makers,
+                batch_size=resolved.batch_size,
+                in_flight=2 * workers + 2,
+                stop=stop,
+                clock=clock,
+            )
+        finally:
+            stop.give_up()
 
 
 def _is_ready(item: Event | Future[list[FinishedTile]]) -> bool:

@@ -21,12 +21,13 @@ from noisegen.manifest import BadRow, Manifest
 from noisegen.png import png_encoder
 from noisegen.synthesis.choices import LAYOUTS
 from noisegen.synthesis.files import write_json
-from noisegen.synthesis.layout import SPLITS, DatasetFolder
+from noisegen.synthesis.layout import SPLITS, SUMMARY_FILES, DatasetFolder
 from noisegen.tiles import Tile, tile_grid
 
 __all__ = [
     "BuildConfig",
     "adopt_run",
+    "check_run",
     "choose_rows_per_shard",
     "differences",
     "fingerprint",
@@ -45,7 +46,7 @@ OUTPUT_NAMES = (
         "gt.lmdb",
         *sorted({side for sides in LAYOUTS.values() for side in sides}),
     ),
-    *(*SPLITS, "index", "dataset.json", "failures.jsonl", "contact_sheet.png"),
+    *(*SPLITS, "index", *SUMMARY_FILES),
 )
 TILES_PER_SHARD = 1000
 # how many rows are looked at, at most, to find the size of a usual photograph, and how many sizes are enough
@@ -68,6 +69,7 @@ class BuildConfig:
         allow_outside: whether rows may point outside the photographs' folder.
         device: "cpu" or "cuda".
         precision: "float32" or "bfloat16".
+        license: of the dataset, for its card.
         noise_scale: strength of the noise, 1 for the model's own.
         conditions: from which camera and ISO are drawn, as `noisegen.condition_draw.ConditionDraw.to_dict` gives it;
             None draws uniformly from what the model knows.
@@ -92,6 +94,7 @@ class BuildConfig:
     allow_outside: bool
     device: str
     precision: str
+    license: str
     noise_scale: float = 1.0
     conditions: dict[str, Any] | None = None
     downscale: float = 1.0
@@ -110,6 +113,8 @@ class BuildConfig:
             raise UsageError(f"the seed must lie between 0 and {2**63 - 1}, not {self.seed}")
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"limit must not be negative, but is {self.limit}")
+        if not self.license.strip() or len(self.license.splitlines()) != 1:
+            raise UsageError(f"the license must be one line of text, not {self.license!r}")
         if not 0 < self.noise_scale < math.inf:
             raise UsageError(f"noise-scale must be a positive number, not {self.noise_scale}")
         if not 1 <= self.downscale < math.inf:
@@ -161,7 +166,13 @@ def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
 
 
 def fingerprint(
-    config: BuildConfig, manifest: Manifest, checkpoint: str, *, bit_depth: int, channels: int
+    config: BuildConfig,
+    manifest: Manifest,
+    checkpoint: str,
+    licence: str,
+    *,
+    bit_depth: int,
+    channels: int,
 ) -> dict[str, Any]:
     """Everything the dataset's bytes depend on; what runs with the same fingerprint write is the same.
 
@@ -169,6 +180,7 @@ def fingerprint(
         config: the resolved configuration.
         manifest: the list of photographs.
         checkpoint: SHA-256 of the noise model's file.
+        licence: of the data that the noise model was trained on, for the dataset's card.
         bit_depth, channels: of its pictures, kept for those who read the dataset.
     """
     rows = manifest.num_rows if config.limit is None else min(config.limit, manifest.num_rows)
@@ -179,6 +191,7 @@ def fingerprint(
         "rows": rows,
         "manifest_sha256": manifest.sha256,
         "checkpoint_sha256": checkpoint,
+        "checkpoint_licence": licence,
         "bit_depth": bit_depth,
         "channels": channels,
         "versions": {**writer_versions(config.format), **_versions("torch", "pillow")},
@@ -215,18 +228,7 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
         UsageError: the folder holds another run's data, or data of unknown origin under the names used here.
     """
     if folder.run_file.exists():
-        stored = folder.read_run()
-        if stored.get("command") != run["command"]:
-            raise UsageError(
-                f"{folder.root} was made by noisegen {stored.get('command')}, which only the same command can "
-                f"continue; give another folder to {run['command']}"
-            )
-        changes = differences(stored, run)
-        if changes:
-            raise UsageError(
-                f"{folder.root} was built with other settings; use them again or another folder: "
-                + "; ".join(changes)
-            )
+        check_run(folder, run)
         return
     strange = [name for name in OUTPUT_NAMES if (folder.root / name).exists()]
     if strange:
@@ -235,6 +237,26 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
             "noisegen; give a new folder"
         )
     write_json(folder.run_file, run)
+
+
+def check_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
+    """Makes sure that a dataset that has been begun is of the same run.
+
+    Raises:
+        UsageError: it is not; all differences are shown.
+    """
+    stored = folder.read_run()
+    if stored.get("command") != run["command"]:
+        raise UsageError(
+            f"{folder.root} was made by noisegen {stored.get('command')}, which only the same command can "
+            f"continue; give another folder to {run['command']}"
+        )
+    changes = differences(stored, run)
+    if changes:
+        raise UsageError(
+            f"{folder.root} was built with other settings; use them again or another folder: "
+            + "; ".join(changes)
+        )
 
 
 def stored_rows_per_shard(folder: DatasetFolder) -> int | None:

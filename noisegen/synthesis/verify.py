@@ -17,7 +17,7 @@ from noisegen.synthesis.files import record_file, write_json
 from noisegen.synthesis.formats import Format, assembly_of, format_named
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 from noisegen.synthesis.records import pixel_hash, read_index
-from noisegen.synthesis.summary import derived_tables
+from noisegen.synthesis.summary import derived_files
 from noisegen.synthesis.threads import usable_cores, worker_threads
 
 __all__ = ["VerifyReport", "verify_dataset"]
@@ -88,7 +88,7 @@ def verify_dataset(output: Path, *, workers: int | None = None) -> VerifyReport:
     if len(begun) == len(shards) and not problems:
         stale = [
             f"{name} does not agree with the shards"
-            for name, content in derived_tables(folder, shards, run["config"]["tile_size"]).items()
+            for name, content in derived_files(folder)[1].items()
             if not (folder.root / name).is_file() or (folder.root / name).read_bytes() != content
         ]
         if stale:

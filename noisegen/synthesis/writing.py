@@ -7,14 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import IO
 
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.files import record_file, sync, write_json
 from noisegen.synthesis.formats import Format
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
 from noisegen.synthesis.records import FinishedTile, TileRecord, write_index
+from noisegen.synthesis.stages import StageClock
 
 __all__ = ["OpenShard", "disk_errors", "locked", "start_over"]
+
+# `noisegen status` holds the lock for an instant to see whether a build does
+LOCK_PATIENCE_SECONDS = 1.0
 
 
 def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Shard]) -> None:
@@ -29,21 +34,30 @@ def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Sh
 
 
 class OpenShard:
-    """Collects the tiles and failures of a shard; nothing counts before `finish` has written the marker."""
+    """Collects the tiles and failures of a shard; nothing counts before `finish` has written the marker.
 
-    def __init__(self, folder: DatasetFolder, output_format: Format, shard: Shard) -> None:
+    Args:
+        folder: the dataset.
+        output_format: its format.
+        shard: to be written. Where it is there and whole, it stays so until `finish`.
+        clock: counts the time spent on writing.
+    """
+
+    def __init__(self, folder: DatasetFolder, output_format: Format, shard: Shard, clock: StageClock) -> None:
         self._folder = folder
+        self._format = output_format
+        self._clock = clock
+        self._standing = folder.finished(shard)
         self._shard = shard
         self._records: list[TileRecord] = []
         self._failures: list[Failure] = []
         self._left_out: Counter[str] = Counter()
-        self._started = time.perf_counter()
         with disk_errors(folder):
             self._writer = output_format.open_shard(folder, shard)
 
     def add(self, tiles: Sequence[FinishedTile]) -> None:
         """Writes the next tiles."""
-        with disk_errors(self._folder):
+        with self._clock.stage("write"), disk_errors(self._folder):
             for tile in tiles:
                 self._writer.add(tile)
                 self._records.append(tile.record)
@@ -56,15 +70,25 @@ class OpenShard:
         """Notes tiles that are not wanted, counted by reason."""
         self._left_out.update(tiles)
 
+    @property
+    def lost(self) -> list[Failure]:
+        """Rows that fail now but have tiles in the shard that is still in place."""
+        if self._standing is None:
+            return []
+        before = {failure.row for failure in self._standing.failures}
+        return [failure for failure in self._failures if failure.row not in before]
+
     def finish(self) -> Marker:
         """Puts everything in place, index before marker."""
-        with disk_errors(self._folder):
+        with self._clock.stage("write"), disk_errors(self._folder):
             index = self._folder.index_file(self._shard)
             temporary = self._folder.temporary / index.name
             temporary.parent.mkdir(exist_ok=True)
             write_index(temporary, self._records)
             sync(temporary)
             record = record_file(temporary)
+            if self._standing is not None:
+                start_over(self._folder, self._format, [self._shard])
             files = self._writer.finish()
             index.parent.mkdir(exist_ok=True)
             temporary.replace(index)
@@ -73,10 +97,16 @@ class OpenShard:
             failures = tuple(sorted(self._failures, key=lambda failure: failure.row))
             marker = Marker(self._shard, len(self._records), failures, dict(self._left_out), files)
             self._folder.write_marker(marker)
-            seconds = time.perf_counter() - self._started
-            timing = {"seconds": round(seconds, 3), "tiles": len(self._records), "finished": time.time()}
-            write_json(self._folder.timing_file(self._shard), timing)
+            self._folder.retry_file(self._shard).unlink(missing_ok=True)
+        timing = self._clock.lap(len(self._records))
+        with disk_errors(self._folder):
+            write_json(self._folder.timing_file(self._shard), timing.to_dict())
         return marker
+
+    def keep_standing(self) -> None:
+        """Gives up what was written for the shard that is in place."""
+        self.abort()
+        self._folder.retry_file(self._shard).unlink(missing_ok=True)
 
     def abort(self) -> None:
         """Removes what was written so far."""
@@ -106,10 +136,19 @@ def locked(folder: DatasetFolder) -> Iterator[None]:
             f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written with -o"
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another build is writing into {folder.root}; wait for it or give another folder"
-            ) from error
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while not _try_lock(lock):
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"another build is writing into {folder.root}; wait for it or give another folder"
+                )
+            time.sleep(0.05)
         yield
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""The options of a build, which `build-dataset` and `plan` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from noisegen.cli.option_groups import GroupedOption
+from noisegen.cli.options import output_options
+
+__all__ = ["build_options"]
+
+F = Callable[..., Any]
+NOISE, TILES, SPLITS = "Noise", "Tiles", "Splits"
+
+OPTIONS = (
+    click.option(
+        "--model", default="default", show_default=True, help="'default' or a .safetensors checkpoint."
+    ),
+    output_options("webdataset"),
+    click.option(
+        "--tile-size", type=click.IntRange(min=1), default=256, show_default=True, help="Side, pixels."
+    ),
+    click.option(
+        "--variants",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Noisy versions of each photo.",
+    ),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True),
+    click.option("--camera", help="For all photos, instead of the manifest's."),
+    click.option("--iso", type=click.IntRange(min=1), help="For all photos, instead of the manifest's."),
+    click.option(
+        "--conditions",
+        cls=GroupedOption,
+        group=NOISE,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="YAML file: which cameras and ISO settings are drawn, and how often.",
+    ),
+    click.option(
+        "--noise-scale",
+        cls=GroupedOption,
+        group=NOISE,
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Strength: factor of the noise's standard deviation.",
+    ),
+    click.option(
+        "--halo",
+        cls=GroupedOption,
+        group=NOISE,
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Pixels around a tile that the model sees too; 8 and more let noise continue across tiles.",
+    ),
+    click.option(
+        "--downscale",
+        cls=GroupedOption,
+        group=TILES,
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Make photos smaller by this factor first (area averages).",
+    ),
+    click.option(
+        "--overlap",
+        cls=GroupedOption,
+        group=TILES,
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Pixels that neighbouring tiles share.",
+    ),
+    click.option(
+        "--min-sharpness",
+        cls=GroupedOption,
+        group=TILES,
+        type=click.FloatRange(min=0),
+        help="Leave out tiles whose luma has a Laplacian of a lower standard deviation, in 8-bit grey levels.",
+    ),
+    click.option(
+        "--max-flat",
+        cls=GroupedOption,
+        group=TILES,
+        type=click.FloatRange(0, 1),
+        help="Leave out tiles of which a larger share is flat (8 x 8 blocks, luma std below 1 grey level).",
+    ),
+    click.option(
+        "--max-saturated",
+        cls=GroupedOption,
+        group=TILES,
+        type=click.FloatRange(0, 1),
+        help="Leave out tiles of which a larger share of pixels has a channel at its highest value.",
+    ),
+    click.option(
+        "--split",
+        cls=GroupedOption,
+        group=SPLITS,
+        metavar="NAME:SHARE,...",
+        help="Give each photo, with all its tiles, to a split: train:0.9,val:0.05,test:0.05.",
+    ),
+    click.option("--limit", type=click.IntRange(min=0), help="Use the first N rows only."),
+    click.option(
+        "--root",
+        type=click.Path(path_type=Path),
+        help="Folder of the photos; default: the manifest's folder.",
+    ),
+    click.option("--allow-outside", is_flag=True, help="Let rows point outside that folder."),
+    click.option(
+        "--max-pixels", type=click.IntRange(min=1), help="Refuse larger photos; default 250 million."
+    ),
+    click.option("--max-failures", type=click.IntRange(min=0), help="Stop when more photos than this fail."),
+    click.option(
+        "--rows-per-shard", type=click.IntRange(min=1), help="Default: around a thousand tiles in a shard."
+    ),
+    click.option(
+        "--license",
+        default="unknown",
+        show_default=True,
+        help="Of the dataset, for its card: an identifier such as cc-by-4.0, or any text.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="auto: bfloat16 on CUDA and on CPUs with AMX.",
+    ),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Tiles given to a worker at once."),
+    click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core."),
+)
+
+
+def build_options(command: F) -> F:
+    """Gives a command the options of a build; they come as the keyword arguments of `noisegen.build_dataset`."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command

@@ -1,0 +1,65 @@
+"""`noisegen retry-failed`: try rows that failed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command(name="retry-failed")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--reason", help="Only failures of this reason, for example missing.")
+@click.option("--dry-run", is_flag=True, help="List the rows and redo nothing.")
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="Where the manifest is now, if it was moved."
+)
+@click.option("--root", type=click.Path(path_type=Path), help="Where the photos are now, if they were moved.")
+@click.option("--model", help="Where the checkpoint is now, if it was moved.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads; default as in the build.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    dataset: Path,
+    reason: str | None,
+    dry_run: bool,
+    manifest: Path | None,
+    root: Path | None,
+    model: str | None,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Try the rows of DATASET that failed again, after their photographs have been put there or repaired.
+
+    The settings are those of the build. Shards in which a row may succeed now are redone as a whole, and nothing
+    else; each stays in place until the new one is ready. A row that fails again keeps its record. Interrupted, the
+    same command continues.
+
+    Exit code 0: no failure is left of those looked at; 3: some are; otherwise as build-dataset.
+
+    \b
+    Examples:
+      noisegen retry-failed OUT --dry-run
+      noisegen retry-failed OUT --reason missing
+      noisegen retry-failed OUT --root /new/place/of/photos
+    """
+    from noisegen.synthesis.retry import retry_failed
+
+    report = retry_failed(
+        dataset,
+        reason=reason,
+        dry_run=dry_run,
+        manifest=manifest,
+        root=root,
+        model=model,
+        workers=workers,
+        quiet=quiet,
+    )
+    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())
+    ctx.exit(report.exit_code)

@@ -1,0 +1,162 @@
+"""From the arguments of a build to what it works with: settings, photographs and noise model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from noisegen.condition_draw import read_condition_draw
+from noisegen.devices import resolve_device, resolve_precision
+from noisegen.errors import InputError, UsageError
+from noisegen.manifest import Manifest
+from noisegen.models import (
+    checkpoint_licence,
+    checkpoint_sha256,
+    load_noise_model,
+    prepare_for_synthesis,
+)
+from noisegen.synthesis.choices import OutputChoice
+from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory
+from noisegen.synthesis.plan import BuildConfig
+from noisegen.synthesis.splits import parse_split
+from noisegen.synthesis.threads import usable_cores
+
+__all__ = ["ResolvedBuild", "request_record", "resolve_build"]
+
+# arguments of `build_dataset` that name a file or folder
+PLACES = ("manifest", "output", "root", "model", "conditions")
+
+
+@dataclass(frozen=True)
+class ResolvedBuild:
+    """What a build works with.
+
+    Attributes:
+        config: its settings; ``rows_per_shard`` is 1 where it is still to be chosen.
+        manifest: the photographs.
+        engine: the noise model on its device.
+        checkpoint_sha256, checkpoint_licence: of the noise model.
+        device: for example "cuda:1".
+        workers: threads that make tiles.
+        batch_size: tiles given to a worker at once.
+    """
+
+    config: BuildConfig
+    manifest: Manifest
+    engine: Engine
+    checkpoint_sha256: str
+    checkpoint_licence: str
+    device: str
+    workers: int
+    batch_size: int
+
+
+def resolve_build(
+    *,
+    manifest: str | Path,
+    model: str | Path,
+    format: str,
+    layout: str | None,
+    png_level: str | None,
+    tile_size: int,
+    variants: int,
+    seed: int,
+    batch_size: int | None,
+    workers: int | None,
+    device: str,
+    precision: str,
+    camera: str | None,
+    iso: int | None,
+    conditions: str | Path | None,
+    noise_scale: float,
+    downscale: float,
+    overlap: int,
+    halo: int,
+    min_sharpness: float | None,
+    max_flat: float | None,
+    max_saturated: float | None,
+    split: str | None,
+    limit: int | None,
+    root: str | Path | None,
+    allow_outside: bool,
+    max_pixels: int,
+    rows_per_shard: int | None,
+    license: str,
+    **_: object,
+) -> ResolvedBuild:
+    """Checks the arguments of `noisegen.build_dataset`, others than those named here left aside.
+
+    Raises:
+        UsageError: the request cannot be carried out; the message says why.
+    """
+    for name, count in (("batch-size", batch_size), ("workers", workers)):
+        if count is not None and count < 1:
+            raise UsageError(f"{name} must be at least 1, not {count}")
+    output_choice = OutputChoice.resolve(format, layout, png_level)
+    device = resolve_device(device)
+    config = BuildConfig(
+        **asdict(output_choice),
+        tile_size=tile_size,
+        variants=variants,
+        seed=seed,
+        camera=camera,
+        iso=iso,
+        limit=limit,
+        rows_per_shard=1 if rows_per_shard is None else rows_per_shard,
+        max_pixels=max_pixels,
+        allow_outside=allow_outside,
+        device=device.split(":")[0],
+        precision=resolve_precision(precision, device),
+        license=license,
+        noise_scale=float(noise_scale),
+        downscale=float(downscale),
+        overlap=overlap,
+        halo=halo,
+        min_sharpness=min_sharpness,
+        max_flat=max_flat,
+        max_saturated=max_saturated,
+        split=None if split is None else parse_split(split),
+    )
+    photographs = Manifest.open(
+        Path(manifest), root=None if root is None else Path(root), allow_outside=allow_outside
+    )
+    engine = _make_engine(model, config, device)
+    if conditions is not None:
+        distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
+        config = replace(config, conditions=distribution.to_dict())
+    return ResolvedBuild(
+        config=config,
+        manifest=photographs,
+        engine=engine,
+        checkpoint_sha256=checkpoint_sha256(model),
+        checkpoint_licence=checkpoint_licence(model),
+        device=device,
+        workers=workers or usable_cores(),
+        batch_size=batch_size or (CUDA_BATCH if config.device == "cuda" else 1),
+    )
+
+
+def request_record(request: Mapping[str, object]) -> dict[str, object]:
+    """The arguments of `noisegen.build_dataset` as JSON values that mean the same from any working folder."""
+    return {name: _recorded(name, value) for name, value in request.items()}
+
+
+def _recorded(name: str, value: object) -> object:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, str) and name in PLACES and value != "default" and "://" not in value:
+        return str(Path(value).absolute())
+    return value
+
+
+def _make_engine(model: str | Path, config: BuildConfig, device: str) -> Engine:
+    if device == "cpu":
+        keep_freed_memory()
+    noise_model = load_noise_model(model, device=device)
+    try:
+        noise_model.vocabulary.resolve(noise_model.vocabulary.draw(0, "", 0, config.camera, config.iso))
+    except InputError as error:
+        raise UsageError(f"{error} (asked for by --camera or --iso)") from error
+    fast_model = prepare_for_synthesis(noise_model, device=device, precision=config.precision)
+    return Engine(fast_model, device=device, halo=config.halo, noise_scale=config.noise_scale)
