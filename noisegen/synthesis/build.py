@@ -144,7 +144,7 @@ def build_dataset(
             built = _build_shards(job, workers, batch_size)
             if assembly := assembly_of(config.format):
                 assembly.assemble(folder, folder.shards(), stop.check)
-            totals = write_summary(folder, folder.shards(), config)
+            totals = write_summary(folder, folder.shards(), config.format, config.tile_size)
             folder.remove_leftovers()
         return BuildSummary(
             output=folder.root,

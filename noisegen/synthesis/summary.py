@@ -12,7 +12,6 @@ from noisegen.synthesis.contact_sheet import contact_sheet
 from noisegen.synthesis.files import json_bytes, read_json, write_atomically
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
-from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.records import read_index
 
 __all__ = ["BuildSummary", "derived_tables", "failure_lines", "write_summary"]
@@ -48,7 +47,7 @@ class BuildSummary:
         """A few lines for people."""
         lines = [
             f"{self.tiles} tiles ({self.megapixels:.1f} MP) in {self.shards} shards in {self.output}, "
-            f"{self.shards_built} shards built now in {self.seconds:.1f} s"
+            f"{self.shards_built} shards made now in {self.seconds:.1f} s"
         ]
         if self.failures:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.failures.items())
@@ -86,11 +85,13 @@ def derived_tables(folder: DatasetFolder, shards: Sequence[Shard], tile_size: in
     return {"failures.jsonl": failure_lines(failures), "dataset.json": json_bytes(table, indent=1)}
 
 
-def write_summary(folder: DatasetFolder, shards: Sequence[Shard], config: BuildConfig) -> dict[str, Any]:
+def write_summary(
+    folder: DatasetFolder, shards: Sequence[Shard], format: str, tile_size: int
+) -> dict[str, Any]:
     """Writes failures.jsonl, dataset.json and contact_sheet.png; returns the contents of dataset.json."""
-    for name, content in derived_tables(folder, shards, config.tile_size).items():
+    for name, content in derived_tables(folder, shards, tile_size).items():
         write_atomically(folder.root / name, content)
-    sheet = contact_sheet(folder, format_named(config.format), _light_markers(folder, shards))
+    sheet = contact_sheet(folder, format_named(format), _light_markers(folder, shards))
     if sheet is not None:
         write_atomically(folder.root / "contact_sheet.png", sheet)
     return read_json(folder.root / "dataset.json")

@@ -54,7 +54,8 @@ class OpenShard:
         """Puts everything in place, index before marker."""
         with disk_errors(self._folder):
             index = self._folder.index_file(self._shard)
-            temporary = self._folder.temporary / index.name
+            temporary = self._folder.temporary / f"index-{index.name}"
+            temporary.parent.mkdir(parents=True, exist_ok=True)
             write_index(temporary, self._records)
             sync(temporary)
             record = record_file(temporary)
@@ -84,13 +85,13 @@ def disk_errors(folder: DatasetFolder) -> Iterator[None]:
     except OSError as error:
         raise NoisegenError(
             f"cannot write into {folder.root}: {error.strerror or error}; finished shards are kept, "
-            "the same command resumes the build"
+            "the same command goes on"
         ) from error
 
 
 @contextmanager
 def locked(folder: DatasetFolder) -> Iterator[None]:
-    """Makes the folder and keeps other builds out of it."""
+    """Makes the folder and keeps other commands that write out of it."""
     try:
         folder.state.mkdir(parents=True, exist_ok=True)
         lock = (folder.state / "lock").open("a")
@@ -103,6 +104,6 @@ def locked(folder: DatasetFolder) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"another build is writing into {folder.root}; wait for it or give another folder"
+                f"another command is writing into {folder.root}; wait for it or give another folder"
             ) from error
         yield
