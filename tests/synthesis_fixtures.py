@@ -129,6 +129,16 @@ def make_workplace(root: Path, *, photographs: int, bad_rows: bool = False) -> W
     return place
 
 
+# where the pictures of a format's shards lie, as a pattern for `Path.glob`
+PICTURES = {
+    "webdataset": "shards/*.tar",
+    "parquet": "shards/*.parquet",
+    "folders": "lq/*.png",
+    "lmdb": "shards/*.tar",
+    "hdf5": "hdf5/*.hdf5",
+}
+
+
 def command(*arguments: str) -> list[str]:
     """A command line of the tool in a process of its own."""
     return [sys.executable, "-c", "from noisegen.cli import main; main()", *arguments]

@@ -16,6 +16,7 @@ from noisegen.denoising.sources import Source, kinds_of, open_source, parse_sour
 from noisegen.denoising.stream import PatchBatch, PatchStream
 from noisegen.errors import UsageError
 from noisegen.images import read_image
+from noisegen.synthesis.choices import FORMAT_NAMES
 
 
 def opened(text: str, **options: object) -> Source:
@@ -72,7 +73,7 @@ def test_pairs_are_those_of_the_training_split(tmp_path: Path) -> None:
     assert source.record["split"] == "train"
 
 
-@pytest.mark.parametrize("output_format", ["webdataset", "folders"])
+@pytest.mark.parametrize("output_format", FORMAT_NAMES)
 def test_a_built_dataset_is_read_tile_by_tile(tmp_path: Path, output_format: str) -> None:
     place = make_workplace(tmp_path, photographs=4)
     built = tmp_path / "dataset"

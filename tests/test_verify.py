@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from synthesis_fixtures import Workplace, contents, invoke, make_workplace
+from synthesis_fixtures import PICTURES, Workplace, contents, invoke, make_workplace
 
-from noisegen.errors import UsageError
+from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.build import build_dataset
+from noisegen.synthesis.choices import FORMAT_NAMES
 from noisegen.synthesis.status import dataset_status
 from noisegen.synthesis.verify import verify_dataset
 
@@ -37,7 +38,7 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("output_format", ["webdataset", "folders"])
+@pytest.mark.parametrize("output_format", FORMAT_NAMES)
 def test_every_damaged_shard_is_found_and_made_anew(
     place: Workplace, tmp_path: Path, output_format: str
 ) -> None:
@@ -45,8 +46,7 @@ def test_every_damaged_shard_is_found_and_made_anew(
     build(place, output, output_format)
     assert verify_dataset(output).problems == {}
     whole = contents(output)
-    pictures = "shards/*.tar" if output_format == "webdataset" else "lq/*.png"
-    flip_a_byte(sorted(output.glob(pictures))[0])
+    flip_a_byte(sorted(output.glob(PICTURES[output_format]))[0])
     flip_a_byte(output / "index" / "000002.parquet")
     report = verify_dataset(output)
     assert sorted(report.problems) == ["000000", "000002"]
@@ -55,6 +55,35 @@ def test_every_damaged_shard_is_found_and_made_anew(
     assert build(place, output, output_format) == 2
     assert contents(output) == whole
     assert verify_dataset(output).exit_code == 0
+
+
+@pytest.mark.parametrize("victim", ["lq.lmdb/data.mdb", "gt.lmdb/meta_info.txt", "state/lmdb.done.json"])
+def test_damaged_databases_are_found_and_assembled_anew(
+    place: Workplace, tmp_path: Path, victim: str
+) -> None:
+    output = tmp_path / "out"
+    build(place, output, "lmdb")
+    whole = contents(output)
+    flip_a_byte(output / victim)
+    assert list(verify_dataset(output).problems) == ["lmdb"]
+    assert dataset_status(output).damaged == ("lmdb",)
+    assert build(place, output, "lmdb") == 0
+    assert contents(output) == whole
+    assert verify_dataset(output).exit_code == 0
+
+
+def test_no_database_is_made_from_a_damaged_shard(place: Workplace, tmp_path: Path) -> None:
+    """A tar file may be damaged after its shard was finished and before all were."""
+    output = tmp_path / "out"
+    build(place, output, "lmdb")
+    whole = contents(output)
+    (output / "state" / "lmdb.done.json").unlink()
+    flip_a_byte(output / "shards" / "000001.tar")
+    with pytest.raises(NoisegenError, match=r"000001\.tar is damaged"):
+        build(place, output, "lmdb")
+    assert not (output / "lq.lmdb").exists()
+    assert build(place, output, "lmdb") == 1
+    assert contents(output) == whole
 
 
 def test_a_damaged_marker_is_found_and_its_shard_made_anew(place: Workplace, tmp_path: Path) -> None:

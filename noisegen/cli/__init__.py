@@ -18,6 +18,8 @@ COMMANDS = {
     "status": ("status", "Show how far a dataset is."),
     "verify": ("verify", "Check every file of a dataset against its recorded hashes."),
     "retry-failed": ("retry_failed", "Try the rows of a dataset that failed again."),
+    "export": ("export", "Write a dataset again in another format."),
+    "merge": ("merge", "Join datasets into one."),
     "make-pairs": ("make_pairs", "List real noisy/clean pairs of a folder in a table."),
     "check-pairs": ("check_pairs", "Find pairs that are misaligned, drifting, saturated or unreadable."),
     "train-noise-model": ("train_noise_model", "Train a noise model on real noisy/clean pairs."),

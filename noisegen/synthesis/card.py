@@ -86,7 +86,7 @@ def _counts(run: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[str]:
         ("megapixels", f"{table['megapixels']:.1f}"),
         ("photographs used", run["rows"] - failed),
         ("photographs left out", f"{failed}, see `failures.jsonl`" if failed else 0),
-        ("noisy versions of each", run["config"]["variants"]),
+        *([("noisy versions of each", run["config"]["variants"])] if "variants" in run["config"] else []),
         ("format", run["config"]["format"]),
         ("shards", table["shards"]),
     ]
@@ -109,20 +109,33 @@ def _conditions(conditions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _provenance(run: Mapping[str, Any]) -> Iterator[str]:
-    yield "| | |"
-    yield "|---|---|"
-    yield f"| noise model (SHA-256) | `{run['checkpoint_sha256']}` |"
-    yield f"| terms of its training data | {_cell(run['checkpoint_licence'])} |"
-    yield f"| manifest of the photographs (SHA-256) | `{run['manifest_sha256']}` |"
-    yield f"| seed | {run['config']['seed']} |"
-    for name, version in sorted(run["versions"].items()):
-        yield f"| {_cell(name)} | {_cell(version)} |"
-    yield ""
-    yield "Settings (`run.json`):"
+    builds = list(_builds(run))
+    if builds != [run]:
+        yield f"Made by `noisegen {run['command']}` from what these builds gave:"
+        yield ""
+    for build in builds:
+        yield "| | |"
+        yield "|---|---|"
+        yield f"| noise model (SHA-256) | `{build['checkpoint_sha256']}` |"
+        yield f"| terms of its training data | {_cell(build['checkpoint_licence'])} |"
+        yield f"| manifest of the photographs (SHA-256) | `{build['manifest_sha256']}` |"
+        yield f"| seed | {build['config']['seed']} |"
+        for name, version in sorted(build["versions"].items()):
+            yield f"| {_cell(name)} | {_cell(version)} |"
+        yield ""
+    yield "Settings (all of them are in `run.json`):"
     yield ""
     yield "```json"
     yield json.dumps(run["config"], indent=1, sort_keys=True, ensure_ascii=False)
     yield "```"
+
+
+def _builds(run: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The builds that a dataset goes back to; itself, where nothing was copied."""
+    if "sources" not in run:
+        yield run
+    for source in run.get("sources", ()):
+        yield from _builds(source["run"])
 
 
 _RECORDS = """\

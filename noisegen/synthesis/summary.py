@@ -58,7 +58,7 @@ class BuildSummary:
         """A few lines for people."""
         lines = [
             f"{self.tiles} tiles ({self.megapixels:.1f} MP) in {self.shards} shards in {self.output}, "
-            f"{self.shards_built} shards built now in {self.seconds:.1f} s"
+            f"{self.shards_built} shards made now in {self.seconds:.1f} s"
         ]
         if self.left_out:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.left_out.items())

@@ -82,8 +82,8 @@ class OpenShard:
         """Puts everything in place, index before marker."""
         with self._clock.stage("write"), disk_errors(self._folder):
             index = self._folder.index_file(self._shard)
-            temporary = self._folder.temporary / index.name
-            temporary.parent.mkdir(exist_ok=True)
+            temporary = self._folder.temporary / f"index-{index.name}"
+            temporary.parent.mkdir(parents=True, exist_ok=True)
             write_index(temporary, self._records)
             sync(temporary)
             record = record_file(temporary)
@@ -121,13 +121,13 @@ def disk_errors(folder: DatasetFolder) -> Iterator[None]:
     except OSError as error:
         raise NoisegenError(
             f"cannot write into {folder.root}: {error.strerror or error}; finished shards are kept, "
-            "the same command resumes the build"
+            "the same command goes on"
         ) from error
 
 
 @contextmanager
 def locked(folder: DatasetFolder) -> Iterator[None]:
-    """Makes the folder and keeps other builds out of it."""
+    """Makes the folder and keeps other commands that write out of it."""
     try:
         folder.state.mkdir(parents=True, exist_ok=True)
         lock = (folder.state / "lock").open("a")
@@ -140,7 +140,7 @@ def locked(folder: DatasetFolder) -> Iterator[None]:
         while not _try_lock(lock):
             if time.monotonic() > deadline:
                 raise UsageError(
-                    f"another build is writing into {folder.root}; wait for it or give another folder"
+                    f"another command is writing into {folder.root}; wait for it or give another folder"
                 )
             time.sleep(0.05)
         yield

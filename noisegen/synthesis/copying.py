@@ -1,0 +1,295 @@
+"""`export_dataset` and `merge_datasets`: tiles of finished datasets go into a new one, nothing is synthesized.
+
+A shard of the new dataset is a function of the sources' rows and the configuration, as in a build, and it is written,
+marked, resumed and verified in the same way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from noisegen.errors import InputError, NoisegenError, UsageError
+from noisegen.progress import Progress
+from noisegen.synthesis.choices import OutputChoice
+from noisegen.synthesis.copy_sources import SourceDataset, check_alike, check_photographs, open_sources
+from noisegen.synthesis.files import write_json
+from noisegen.synthesis.formats import TileReader, assembly_of, format_named
+from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
+from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.plan import (
+    FORMAT_VERSION,
+    adopt_run,
+    host_record,
+    stored_rows_per_shard,
+    writer_versions,
+)
+from noisegen.synthesis.records import FinishedTile, TileRecord, pixel_hash
+from noisegen.synthesis.stages import StageClock
+from noisegen.synthesis.summary import BuildSummary, write_summary
+from noisegen.synthesis.threads import usable_cores, worker_threads
+from noisegen.synthesis.writing import OpenShard, disk_errors, locked, start_over
+
+__all__ = ["CopyConfig", "export_dataset", "merge_datasets"]
+
+
+@dataclass(frozen=True)
+class CopyConfig:
+    """The resolved configuration: with the sources, every setting that some byte of the new dataset depends on.
+
+    Attributes:
+        format, layout, png_level: see `noisegen.synthesis.choices.OutputChoice`.
+        tile_size: of the sources.
+        rows_per_shard: rows in a shard.
+        split: names of the sources' splits; empty where they have none.
+        license: of the sources.
+    """
+
+    format: str
+    layout: str | None
+    png_level: str | None
+    tile_size: int
+    rows_per_shard: int
+    split: tuple[str, ...]
+    license: str
+
+
+def export_dataset(
+    source: str | Path,
+    output: str | Path,
+    *,
+    format: str,
+    layout: str | None = None,
+    png_level: str | None = None,
+    rows_per_shard: int | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> BuildSummary:
+    """Writes a finished dataset again in another format, with the same keys, records and pixels.
+
+    Every tile's pixels are compared with their hashes on the way. An interrupted export continues when the same call
+    is made again.
+
+    Args:
+        source: the dataset's folder.
+        output: the new dataset's folder, made if missing.
+        format, layout, png_level: as of `noisegen.build_dataset`.
+        rows_per_shard: rows in a shard; default: as in the source.
+        workers: threads; default one for each core.
+        quiet: show no progress.
+
+    Raises:
+        UsageError: the request cannot be carried out; the message says why.
+        Interrupted: SIGINT or SIGTERM; the same call resumes.
+        NoisegenError: a tile of the source is damaged, or the new dataset cannot be written.
+    """
+    choice = OutputChoice.resolve(format, layout, png_level)
+    return _copy("export", open_sources([Path(source)]), Path(output), choice, rows_per_shard, workers, quiet)
+
+
+def merge_datasets(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    *,
+    format: str | None = None,
+    layout: str | None = None,
+    png_level: str | None = None,
+    rows_per_shard: int | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> BuildSummary:
+    """Joins finished datasets into one, for example the parts of a manifest that several machines built.
+
+    Rows, and with them keys, are numbered anew: those of the second dataset follow those of the first. What each was a
+    function of is kept in run.json under ``sources``. Failed rows are taken over, too.
+
+    Args:
+        sources: the datasets' folders, two at least.
+        output: the new dataset's folder, made if missing.
+        format, layout, png_level: as of `noisegen.build_dataset`; without a format, as in the first source.
+        rows_per_shard: rows in a shard; default: the largest of the sources.
+        workers: threads; default one for each core.
+        quiet: show no progress.
+
+    Raises:
+        UsageError: as `export_dataset`; or the sources differ in tile size, bit depth or channels, one id names two
+            photographs, or the same noisy tiles are in two sources.
+        Interrupted, NoisegenError: as `export_dataset`.
+    """
+    if len(sources) < 2:
+        raise UsageError("give two datasets at least; one alone can be copied with noisegen export")
+    opened = open_sources([Path(source) for source in sources])
+    if format is None:
+        first = opened[0].run["config"]
+        format = first["format"]
+        layout, png_level = layout or first["layout"], png_level or first["png_level"]
+    choice = OutputChoice.resolve(format, layout, png_level)
+    check_alike(opened)
+    check_photographs(opened)
+    return _copy("merge", opened, Path(output), choice, rows_per_shard, workers, quiet)
+
+
+def _copy(
+    command: str,
+    sources: Sequence[SourceDataset],
+    output: Path,
+    choice: OutputChoice,
+    rows_per_shard: int | None,
+    workers: int | None,
+    quiet: bool,
+) -> BuildSummary:
+    started = time.perf_counter()
+    folder = DatasetFolder(output)
+    for name, value in (("rows-per-shard", rows_per_shard), ("workers", workers)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, not {value}")
+    with stop_on_signals() as stop, locked(folder), disk_errors(folder):
+        first = sources[0].run
+        if rows_per_shard is None:
+            largest = max(int(source.run["config"]["rows_per_shard"]) for source in sources)
+            rows_per_shard = stored_rows_per_shard(folder) or largest
+        config = CopyConfig(
+            **asdict(choice),
+            tile_size=first["config"]["tile_size"],
+            rows_per_shard=rows_per_shard,
+            split=tuple(sorted({name for source in sources for name in source.run["config"]["split"] or ()})),
+            license=", ".join(sorted({source.run["config"]["license"] for source in sources})),
+        )
+        run = {
+            "command": command,
+            "format_version": FORMAT_VERSION,
+            "config": asdict(config),
+            "rows": sum(source.rows for source in sources),
+            "bit_depth": first["bit_depth"],
+            "channels": first["channels"],
+            "sources": [source.provenance() for source in sources],
+            "versions": writer_versions(config.format),
+        }
+        adopt_run(folder, run)
+        workers = workers or usable_cores()
+        write_json(folder.state / "host.json", host_record(workers=workers))
+        folder.remove_leftovers()
+        copied = _copy_shards(folder, config, sources, stop, workers, quiet)
+        if assembly := assembly_of(config.format):
+            assembly.assemble(folder, folder.shards(), stop.check)
+        totals = write_summary(folder)
+        folder.remove_leftovers()
+    return BuildSummary(
+        output=folder.root,
+        shards=totals["shards"],
+        shards_built=copied,
+        tiles=totals["tiles"],
+        megapixels=totals["megapixels"],
+        failures=totals["failures"],
+        left_out=totals["left_out"],
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _copy_shards(
+    folder: DatasetFolder,
+    config: CopyConfig,
+    sources: Sequence[SourceDataset],
+    stop: StopRequest,
+    workers: int,
+    quiet: bool,
+) -> int:
+    """Makes what is not there yet; returns the number of shards made."""
+    markers = {shard: folder.finished(shard) for shard in folder.shards()}
+    pending = [shard for shard, marker in markers.items() if marker is None]
+    output_format = format_named(config.format)
+    start_over(folder, output_format, pending)
+    left = sum(source.tiles for source in sources) - sum(m.tiles for m in markers.values() if m)
+    clock = StageClock(workers)
+    with worker_threads(workers) as pool, Progress(left, "tile", "copy", quiet=quiet) as progress:
+        copier = _Copier(config, pool, 4 * workers, stop, clock)
+        try:
+            for shard in pending:
+                written = OpenShard(folder, output_format, shard, clock)
+                try:
+                    for source in sources:
+                        for part in source.shards_within(shard.start, shard.stop):
+                            for failure in source.failures(part):
+                                if shard.start <= failure.row < shard.stop:
+                                    written.fail(failure)
+                            if shard.start <= part.start + source.offset < shard.stop:
+                                written.leave_out(source.left_out(part))
+                            for tile in copier.tiles(source, part, shard):
+                                written.add([tile])
+                                progress.update(1)
+                    written.finish()
+                except BaseException:
+                    written.abort()
+                    raise
+        finally:
+            stop.give_up()
+    return len(pending)
+
+
+class _Copier:
+    """Reads, checks and encodes tiles in threads, and gives them in order."""
+
+    def __init__(
+        self,
+        config: CopyConfig,
+        pool: ThreadPoolExecutor,
+        in_flight: int,
+        stop: StopRequest,
+        clock: StageClock,
+    ) -> None:
+        self._encode = format_named(config.format).encode
+        self._png_level = config.png_level
+        self._pool = pool
+        self._in_flight = in_flight
+        self._stop = stop
+        self._clock = clock
+
+    def tiles(self, source: SourceDataset, part: Shard, shard: Shard) -> Iterator[FinishedTile]:
+        """The tiles of a source's shard that belong into a shard of the new dataset."""
+        waiting: deque[Future[FinishedTile]] = deque()
+        with closing(_open_tiles(source, part)) as reader:
+            try:
+                for key, record in source.records(part):
+                    if shard.start <= record.row < shard.stop:
+                        waiting.append(self._pool.submit(self._tile, source, reader, key, record))
+                    if len(waiting) > self._in_flight:
+                        yield self._stop.result(waiting.popleft())
+                while waiting:
+                    yield self._stop.result(waiting.popleft())
+            finally:
+                # the reader must not be closed under a thread
+                for future in waiting:
+                    if not future.cancel():
+                        future.exception()
+
+    def _tile(self, source: SourceDataset, reader: TileReader, key: str, record: TileRecord) -> FinishedTile:
+        try:
+            with self._clock.stage("read"):
+                noisy, clean = reader.read(key)
+        except (InputError, KeyError, OSError) as error:
+            raise _damaged(source, key, str(error)) from error
+        if (pixel_hash(noisy), pixel_hash(clean)) != (record.noisy_pixels_xxh3, record.clean_pixels_xxh3):
+            raise _damaged(source, key, "its pixels have another hash than the index table says")
+        with self._clock.stage("encode"):
+            noisy_data, clean_data = (self._encode(picture, self._png_level) for picture in (noisy, clean))
+        return FinishedTile(noisy_data, clean_data, record)
+
+
+def _open_tiles(source: SourceDataset, part: Shard) -> TileReader:
+    try:
+        return format_named(source.run["config"]["format"]).open_tiles(source.folder, part)
+    except (InputError, OSError) as error:
+        raise _damaged(source, part.name, str(error)) from error
+
+
+def _damaged(source: SourceDataset, what: str, problem: str) -> NoisegenError:
+    root = source.folder.root
+    return NoisegenError(
+        f"{root}: {what} is damaged ({problem}); run noisegen verify {root}, make it anew with the command that built "
+        "it, then give this command again"
+    )
