@@ -126,7 +126,7 @@ def read_condition_draw(path: Path, vocabulary: Vocabulary) -> ConditionDraw:
         UsageError: the file cannot be read, is written otherwise, or names what the model does not cover.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"cannot read {path}: {reason}; give a YAML file of conditions") from error
@@ -139,6 +139,19 @@ def read_condition_draw(path: Path, vocabulary: Vocabulary) -> ConditionDraw:
         return ConditionDraw.parse(content.get("cameras"), vocabulary)
     except (UsageError, InputError) as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is given twice, of which YAML's own readers keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if names.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is given twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def _camera(name: str, value: object, vocabulary: Vocabulary) -> CameraDraw:

@@ -123,6 +123,8 @@ def test_the_resolved_form_survives_json_and_draws_the_same(tmp_path: Path) -> N
         ("cameras: {S6: 100}", "camera S6 must have settings"),
         ("[S6]", "needs the key 'cameras'"),
         ("cameras: [", "not valid YAML"),
+        ("cameras: {S6: , N6: , S6: {weight: 3}}", "'S6' is given twice"),
+        ("cameras: {S6: {iso: {100: 1, 100: 2}}}", "'100' is given twice"),
     ],
 )
 def test_mistakes_are_named_with_their_place(tmp_path: Path, text: str, complaint: str) -> None:

@@ -51,6 +51,15 @@ def test_a_pixel_has_the_same_numbers_in_whatever_rectangle_it_lies(channels: in
         assert torch.equal(part.uniform, whole.uniform[window])
 
 
+def test_numbers_go_on_beyond_the_border_of_the_photograph() -> None:
+    key = tile_key(3, "a", 0)
+    beyond, inside = randomness(key, -5, -7, 30, 40, 3), randomness(key, 0, 0, 25, 33, 3)
+    assert torch.equal(beyond.normal[:, 5:, 7:], inside.normal)
+    assert torch.equal(beyond.uniform[:, 5:, 7:], inside.uniform)
+    # neither mirrored nor repeated
+    assert not torch.isin(beyond.normal[:, :5], inside.normal).any()
+
+
 def test_numbers_do_not_depend_on_the_thread_count() -> None:
     threads = torch.get_num_threads()
     try:

@@ -47,7 +47,7 @@ def randomness(
 
     Args:
         key: 64-bit key, see `tile_key`.
-        y, x: the rectangle's first row and column in the photograph.
+        y, x: the rectangle's first row and column in the photograph; negative beyond its border.
         height, width: its size in pixels.
         channels: 1 or 3.
         device: where to make the numbers.

@@ -67,7 +67,7 @@ def sharpness(clean: np.ndarray, bit_depth: int) -> float:
     if inner.size == 0:
         return 0.0
     around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
-    return float(np.std(around - 4 * inner))
+    return float(np.std(around - 4 * inner, dtype=np.float64))
 
 
 def flat_share(clean: np.ndarray, bit_depth: int) -> float:
@@ -85,12 +85,15 @@ def flat_share(clean: np.ndarray, bit_depth: int) -> float:
 
 def saturated_share(clean: np.ndarray, bit_depth: int) -> float:
     """Share of the pixels with a channel at the highest value, ``2**bit_depth - 1``."""
-    return float(np.mean((clean == (1 << bit_depth) - 1).any(axis=2)))
+    full = clean == (1 << bit_depth) - 1
+    # faster than any() along so short an axis
+    return float(np.mean(np.logical_or.reduce([full[..., c] for c in range(full.shape[2])])))
 
 
 def _luma(clean: np.ndarray, bit_depth: int) -> np.ndarray:
-    """Luma [H, W] by BT.601, or the grey values, float64 in 8-bit grey levels."""
-    values = clean.astype(np.float64) / 2.0 ** (bit_depth - 8)
-    if values.shape[2] == 1:
-        return values[..., 0]
-    return 0.299 * values[..., 0] + 0.587 * values[..., 1] + 0.114 * values[..., 2]
+    """Luma [H, W] by BT.601, or the grey values, float32 in 8-bit grey levels."""
+    weights = (1.0,) if clean.shape[2] == 1 else (0.299, 0.587, 0.114)
+    luma = np.zeros(clean.shape[:2], np.float32)
+    for channel, weight in enumerate(weights):
+        luma += clean[..., channel] * np.float32(weight / 2.0 ** (bit_depth - 8))
+    return luma
