@@ -20,7 +20,7 @@ def command(ctx: click.Context, dataset: Path, workers: int | None) -> None:
     build-dataset command again makes them anew.
 
     \b
-    Example:
+    Examples:
       noisegen verify OUT
     """
     from noisegen.synthesis.verify import verify_dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +15,13 @@ from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.manifest import Manifest
 from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_synthesis
 from noisegen.progress import Progress
+from noisegen.remote import CONNECTIONS, as_place, local_copy, parent_url
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory, tile_threads
 from noisegen.synthesis.files import write_atomically, write_json
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
+from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
+from noisegen.synthesis.photographs import Photographs
 from noisegen.synthesis.pipeline import Pipeline, RowDone, RowFailed, ShardBegins, TilesDone
 from noisegen.synthesis.plan import (
     BuildConfig,
@@ -29,6 +31,7 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
+from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
 from noisegen.synthesis.threads import usable_cores, worker_threads
 from noisegen.synthesis.writing import OpenShard, disk_errors, start_over
@@ -53,6 +56,7 @@ def build_dataset(
     iso: int | None = None,
     limit: int | None = None,
     root: str | Path | None = None,
+    staging: str | Path | None = None,
     allow_outside: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     rows_per_shard: int | None = None,
@@ -68,9 +72,9 @@ def build_dataset(
     is built.
 
     Args:
-        manifest: Parquet file, see `noisegen.manifest`.
-        output: the dataset's folder, made if missing.
-        model: "default" or a .safetensors checkpoint.
+        manifest: Parquet file or its URL, see `noisegen.manifest`.
+        output: the dataset's folder, made if missing, or its URL, see `noisegen.synthesis.staging`.
+        model: "default" or a .safetensors checkpoint, which may be a URL.
         format: "webdataset" or "folders".
         tile_size: side of a tile in pixels.
         variants: noisy versions of each photograph.
@@ -81,7 +85,8 @@ def build_dataset(
         precision: "auto", "float32" or "bfloat16".
         camera, iso: for all rows instead of the manifest's. What neither gives is drawn at random.
         limit: use the manifest's first rows only.
-        root: the photographs' folder, where it is not the manifest's.
+        root: the photographs' folder or URL, where it is not the manifest's.
+        staging: where shards are made that go to a URL; by default the system's folder for temporary files.
         allow_outside: lets rows point outside that folder.
         max_pixels: larger photographs are refused.
         rows_per_shard: manifest rows in a shard; default: such that a shard has around a thousand tiles.
@@ -91,12 +96,12 @@ def build_dataset(
     Raises:
         UsageError: the request cannot be carried out; the message says why.
         Interrupted: SIGINT or SIGTERM; the same call resumes.
-        NoisegenError: too many failures, or the dataset cannot be written.
+        NoisegenError: too many failures, or the dataset cannot be written (RemoteError at a URL).
     """
     for name, count in (("batch-size", batch_size), ("workers", workers)):
         if count is not None and count < 1:
             raise UsageError(f"{name} must be at least 1, not {count}")
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, local_copy(manifest) as manifest_file, local_copy(model) as model_file:
         started = time.perf_counter()
         format_named(format)
         device = resolve_device(device)
@@ -114,29 +119,33 @@ def build_dataset(
             device=device.split(":")[0],
             precision=resolve_precision(precision, device),
         )
-        photographs = Manifest.open(
-            Path(manifest), root=None if root is None else Path(root), allow_outside=allow_outside
-        )
-        engine = _make_engine(model, config, device)
-        folder = DatasetFolder(Path(output))
+        if root is None and isinstance(place := as_place(manifest), str):
+            root = parent_url(place)
+        photographs = Manifest.open(manifest_file, root=root, allow_outside=allow_outside)
+        engine = _make_engine(model_file, config, device)
+        folder = dataset_at(output, None if staging is None else Path(staging))
         with _locked(folder), disk_errors(folder):
+            folder.pull()
             if rows_per_shard is None:
                 chosen = stored_rows_per_shard(folder) or choose_rows_per_shard(photographs, config)
                 config = replace(config, rows_per_shard=chosen)
             bit_depth = engine.model.bit_depth
-            adopt_run(folder, fingerprint(config, photographs, checkpoint_sha256(model), bit_depth))
+            adopt_run(folder, fingerprint(config, photographs, checkpoint_sha256(model_file), bit_depth))
             workers = workers or usable_cores()
             batch_size = batch_size or (CUDA_BATCH if config.device == "cuda" else 1)
             host = host_record(model=str(model), device=device, workers=workers, batch_size=batch_size)
             write_json(folder.state / "host.json", host)
             folder.remove_leftovers()
+            folder.publish()
 
             job = _Job(folder, config, photographs, engine, stop, max_failures, quiet)
             built = _build_shards(job, workers, batch_size)
             totals = write_summary(folder, folder.shards(), config)
+            folder.publish()
             folder.remove_leftovers()
+            folder.discard()
         return BuildSummary(
-            output=folder.root,
+            output=folder.place,
             shards=totals["shards"],
             shards_built=built,
             tiles=totals["tiles"],
@@ -167,11 +176,17 @@ def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
         else:
             pending.append(shard)
     start_over(job.folder, format_named(job.config.format), pending)
-    with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
+    with (
+        job.folder.outbox(job.stop) as send,
+        worker_threads(CONNECTIONS) as fetchers,
+        worker_threads(max(1, workers // 4)) as decoders,
+        tile_threads(workers) as makers,
+    ):
         pipeline = Pipeline(
             job.config,
             job.manifest,
             job.engine,
+            Photographs(fetchers, job.config.max_pixels, job.stop),
             decoders=decoders,
             makers=makers,
             batch_size=batch_size,
@@ -179,13 +194,19 @@ def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
             stop=job.stop,
         )
         try:
-            _write_shards(job, pipeline, pending, failures)
+            _write_shards(job, pipeline, pending, failures, send)
         finally:
             job.stop.give_up()
     return len(pending)
 
 
-def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failures: list[Failure]) -> None:
+def _write_shards(
+    job: _Job,
+    pipeline: Pipeline,
+    pending: Sequence[Shard],
+    failures: list[Failure],
+    send: Callable[[Marker], None],
+) -> None:
     """Consumes the pipeline's events in order; ``failures`` of the shards already there are added to."""
     output_format = format_named(job.config.format)
     shard: OpenShard | None = None
@@ -212,8 +233,9 @@ def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failu
                     progress.update(1, failed=len(failures))
                     _check_failures(job, failures)
                 else:
-                    shard.finish()
+                    marker = shard.finish()
                     shard = None
+                    send(marker)
         except BaseException:
             if shard is not None:
                 shard.abort()
@@ -226,10 +248,11 @@ def _check_failures(job: _Job, failures: Sequence[Failure]) -> None:
         return
     lines = failure_lines(sorted(failures, key=lambda failure: failure.row))
     write_atomically(job.folder.root / "failures.jsonl", lines)
+    job.folder.publish()
     last = failures[-1]
     raise NoisegenError(
         f"{count} photographs have failed, more than the limit of {job.max_failures}; the last one, "
-        f"row {last.row}: {last.message}. All are listed in {job.folder.root / 'failures.jsonl'}; correct "
+        f"row {last.row}: {last.message}. All are listed in {job.folder.place}/failures.jsonl; correct "
         "them or raise --max-failures, the same command resumes the build"
     )
 
@@ -254,13 +277,14 @@ def _locked(folder: DatasetFolder) -> Iterator[None]:
         lock = (folder.state / "lock").open("a")
     except OSError as error:
         raise UsageError(
-            f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written with -o"
+            f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written "
+            "with -o, or for a URL with --staging"
         ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"another build is writing into {folder.root}; wait for it or give another folder"
+                f"another build is writing into {folder.place}; wait for it or give another folder"
             ) from error
         yield

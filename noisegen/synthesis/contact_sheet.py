@@ -51,8 +51,8 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
     for i, place in enumerate(places):
         at = bisect_right(ends, place)
         shard = markers[at].shard
-        record = read_index(folder.index_file(shard))[place - (ends[at] - markers[at].tiles)]
-        with closing(output_format.open_tiles(folder, shard)) as tiles:
+        with folder.at_hand(shard), closing(output_format.open_tiles(folder, shard)) as tiles:
+            record = read_index(folder.index_file(shard))[place - (ends[at] - markers[at].tiles)]
             noisy, clean = (decode_png(data) for data in tiles.read(str(record["key"])))
         top = LABEL + i * (CELL + LABEL + MARGIN)
         label = (

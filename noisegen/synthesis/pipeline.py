@@ -12,18 +12,20 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from noisegen.conditions import Condition
 from noisegen.errors import InputError
-from noisegen.images import probe, read_image
+from noisegen.images import EncodedPicture, probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
 from noisegen.png import encode_png
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture
 from noisegen.synthesis.files import FileRecord
 from noisegen.synthesis.interrupt import StopRequest
 from noisegen.synthesis.layout import Failure, Shard, tile_key_name
+from noisegen.synthesis.photographs import Coming, Photographs, look_ahead
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash
@@ -31,9 +33,8 @@ from noisegen.tiles import Tile, tile_grid
 
 __all__ = ["Event", "Pipeline", "RowDone", "RowFailed", "ShardBegins", "ShardEnds", "TilesDone"]
 
-# Photographs are decoded ahead until these many pixels or rows are waiting.
+# Photographs are decoded ahead until these many pixels are waiting.
 AHEAD_PIXELS = 64_000_000
-AHEAD_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Pipeline:
         config: the resolved configuration.
         manifest: the rows.
         engine: makes the noisy tiles.
+        photographs: fetches the remote ones.
         decoders, makers: threads for photographs, and threads from `tile_threads` for tiles.
         batch_size: number of tiles given to a maker thread at once.
         in_flight: number of batches that may wait for their turn.
@@ -108,6 +110,7 @@ class Pipeline:
         config: BuildConfig,
         manifest: Manifest,
         engine: Engine,
+        photographs: Photographs,
         *,
         decoders: ThreadPoolExecutor,
         makers: ThreadPoolExecutor,
@@ -118,6 +121,7 @@ class Pipeline:
         self._config = config
         self._manifest = manifest
         self._engine = engine
+        self._photographs = photographs
         self._decoders = decoders
         self._makers = makers
         self._batch_size = batch_size
@@ -179,33 +183,34 @@ class Pipeline:
 
     def _ahead(self, shards: Sequence[Shard]) -> Iterator[Event | _OpenRow]:
         """Lets photographs be decoded while earlier ones are worked on."""
-        waiting: deque[Event | _OpenRow] = deque()
-        pixels = 0
-        for item in self._open_rows(shards):
-            waiting.append(item)
-            pixels += item.pixels if isinstance(item, _OpenRow) else 0
-            while len(waiting) > AHEAD_ROWS or (pixels > AHEAD_PIXELS and len(waiting) > 1):
-                first = waiting.popleft()
-                pixels -= first.pixels if isinstance(first, _OpenRow) else 0
-                yield first
-        yield from waiting
+        return look_ahead(self._open_rows(shards), _pixels, AHEAD_PIXELS)
 
     def _open_rows(self, shards: Sequence[Shard]) -> Iterator[Event | _OpenRow]:
+        items: Iterator[Event | Coming] = self._photographs.ahead(self._rows(shards))
+        for item in items:
+            if not isinstance(item, Coming):
+                yield item
+                continue
+            row, source = item.row, item.source
+            try:
+                conditions = [self._choose(row, variant) for variant in range(self._config.variants)]
+                picture = source if isinstance(source, Path) else self._stop.result(source)
+                info = probe(picture, max_pixels=self._config.max_pixels)
+            except InputError as error:
+                yield self._failed(row, error)
+                continue
+            decoded = self._decoders.submit(self._decode, picture)
+            yield _OpenRow(row, conditions, decoded, info.width * info.height)
+
+    def _rows(self, shards: Sequence[Shard]) -> Iterator[Event | ManifestRow]:
         for shard in shards:
             yield ShardBegins(shard)
             for row in self._manifest.rows(shard.start, shard.stop):
                 self._stop.check()
                 if isinstance(row, BadRow):
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
-                    continue
-                try:
-                    conditions = [self._choose(row, variant) for variant in range(self._config.variants)]
-                    info = probe(row.path, max_pixels=self._config.max_pixels)
-                except InputError as error:
-                    yield self._failed(row, error)
-                    continue
-                picture = self._decoders.submit(self._decode, row)
-                yield _OpenRow(row, conditions, picture, info.width * info.height)
+                else:
+                    yield row
             yield ShardEnds(shard)
 
     def _choose(self, row: ManifestRow, variant: int) -> _ChosenCondition:
@@ -216,20 +221,19 @@ class Pipeline:
         return _ChosenCondition(condition, vocabulary.resolve(condition).rule, camera is None or iso is None)
 
     def _failed(self, row: ManifestRow, error: InputError) -> RowFailed:
-        base = self._manifest.base
-        path = row.path.relative_to(base) if row.path.is_relative_to(base) else row.path
+        path = self._manifest.relative(row.path)
         # Where the photographs lie on this machine is no business of the dataset.
-        message = str(error).replace(str(row.path), str(path))
-        return RowFailed(Failure(row.index, row.id, str(path), error.reason, message))
+        message = str(error).replace(str(row.path), path)
+        return RowFailed(Failure(row.index, row.id, path, error.reason, message))
 
-    def _decode(self, row: ManifestRow) -> np.ndarray:
+    def _decode(self, source: Path | EncodedPicture) -> np.ndarray:
         try:
-            picture = read_image(row.path, max_pixels=self._config.max_pixels)
+            picture = read_image(source, max_pixels=self._config.max_pixels)
             check_picture(self._engine.model, picture)
         except InputError:
             raise
         except Exception as error:  # whatever a decoder does to one file must not end the run
-            raise InputError("internal", f"{row.path}: {type(error).__name__}: {error}") from error
+            raise InputError("internal", f"{source}: {type(error).__name__}: {error}") from error
         return picture
 
     def _make(self, planned: Sequence[_PlannedTile]) -> list[FinishedTile]:
@@ -271,3 +275,7 @@ class Pipeline:
 
 def _is_ready(item: Event | Future[list[FinishedTile]]) -> bool:
     return not isinstance(item, Future) or item.done()
+
+
+def _pixels(item: Event | _OpenRow) -> int:
+    return item.pixels if isinstance(item, _OpenRow) else 0

@@ -18,6 +18,7 @@ from noisegen.images import probe
 from noisegen.manifest import BadRow, Manifest
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.photographs import get_photograph
 from noisegen.tiles import tile_grid
 
 __all__ = [
@@ -86,7 +87,8 @@ def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
         if isinstance(row, BadRow):
             continue
         try:
-            info = probe(row.path, max_pixels=config.max_pixels)
+            photograph = get_photograph(row.path, config.max_pixels)
+            info = probe(photograph, max_pixels=config.max_pixels)
             counts.append(len(tile_grid(info.height, info.width, config.tile_size)))
         except InputError:
             continue
@@ -143,14 +145,14 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
         changes = differences(folder.read_run(), run)
         if changes:
             raise UsageError(
-                f"{folder.root} was built with other settings; use them again or another folder: "
+                f"{folder.place} was built with other settings; use them again or another folder: "
                 + "; ".join(changes)
             )
         return
-    strange = [name for name in OUTPUT_NAMES if (folder.root / name).exists()]
+    strange = [name for name in OUTPUT_NAMES if folder.holds(name)]
     if strange:
         raise UsageError(
-            f"{folder.root} already holds {', '.join(strange)} but no run.json, so it is no dataset of "
+            f"{folder.place} already holds {', '.join(strange)} but no run.json, so it is no dataset of "
             "noisegen; give a new folder"
         )
     write_json(folder.run_file, run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from noisegen.synthesis.contact_sheet import contact_sheet
@@ -23,7 +22,7 @@ class BuildSummary:
     """The outcome of a build.
 
     Attributes:
-        output: the dataset's folder.
+        output: the dataset's folder or URL.
         shards, shards_built: in the dataset, and made by this call (the others were there).
         tiles: in the dataset.
         megapixels: in the dataset's noisy tiles.
@@ -31,7 +30,7 @@ class BuildSummary:
         seconds: that this call took.
     """
 
-    output: Path
+    output: str
     shards: int
     shards_built: int
     tiles: int
@@ -53,7 +52,7 @@ class BuildSummary:
         if self.failures:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.failures.items())
             lines.append(
-                f"{sum(self.failures.values())} photographs failed ({reasons}), see {self.output / 'failures.jsonl'}"
+                f"{sum(self.failures.values())} photographs failed ({reasons}), see {self.output}/failures.jsonl"
             )
         return "\n".join(lines)
 
@@ -66,6 +65,7 @@ def failure_lines(failures: Sequence[Failure]) -> bytes:
 def derived_tables(folder: DatasetFolder, shards: Sequence[Shard], tile_size: int) -> dict[str, bytes]:
     """The content of failures.jsonl and dataset.json, which follow from the finished shards."""
     markers = _light_markers(folder, shards)
+    folder.fetch(folder.index_file(shard).relative_to(folder.root).as_posix() for shard in shards)
     failures = [failure for marker in markers for failure in marker.failures]
     conditions: Counter[tuple[str, int]] = Counter()
     for marker in markers:

@@ -17,6 +17,7 @@ __all__ = ["OpenShard", "disk_errors", "start_over"]
 
 def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Shard]) -> None:
     """Removes all traces of the given shards, markers first so that none is left without its files."""
+    folder.withdraw(shards)
     for shard in shards:
         folder.marker_file(shard).unlink(missing_ok=True)
     sync(folder.state)
