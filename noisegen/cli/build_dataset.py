@@ -7,13 +7,20 @@ from typing import Any
 
 import click
 
+from noisegen.cli.places import PLACE
+
 __all__ = ["command"]
 
 
 @click.command(name="build-dataset")
-@click.argument("manifest", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
-@click.option("--model", default="default", show_default=True, help="'default' or a .safetensors checkpoint.")
+@click.argument("manifest", type=PLACE)
+@click.option("-o", "--output", type=PLACE, required=True, help="Folder or URL of the dataset.")
+@click.option(
+    "--model",
+    default="default",
+    show_default=True,
+    help="'default' or a .safetensors checkpoint (path or URL).",
+)
 @click.option(
     "--format", type=click.Choice(["webdataset", "folders"]), default="webdataset", show_default=True
 )
@@ -29,8 +36,11 @@ __all__ = ["command"]
 @click.option("--camera", help="For all photos, instead of the manifest's.")
 @click.option("--iso", type=click.IntRange(min=1), help="For all photos, instead of the manifest's.")
 @click.option("--limit", type=click.IntRange(min=0), help="Use the first N rows only.")
+@click.option("--root", type=PLACE, help="Folder or URL of the photos; default: where the manifest lies.")
 @click.option(
-    "--root", type=click.Path(path_type=Path), help="Folder of the photos; default: the manifest's folder."
+    "--staging",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where shards for a URL are made; default: the system's folder for temporary files.",
 )
 @click.option("--allow-outside", is_flag=True, help="Let rows point outside that folder.")
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger photos; default 250 million.")
@@ -50,8 +60,12 @@ __all__ = ["command"]
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
-def command(ctx: click.Context, manifest: Path, output: Path, max_pixels: int | None, **options: Any) -> None:
+def command(
+    ctx: click.Context, manifest: Path | str, output: Path | str, max_pixels: int | None, **options: Any
+) -> None:
     """Build a noisy/clean dataset from the clean photographs of MANIFEST (Parquet).
+
+    MANIFEST, --root, --model and -o may be URLs (s3://, gs://, file:// and others); see docs/remote.md.
 
     Each photograph is cut into tiles; tiles at the right and lower border are shifted back so that they end
     there, so nothing is lost and the overlap is seen twice. Camera and ISO come from the manifest; what is
@@ -68,6 +82,8 @@ def command(ctx: click.Context, manifest: Path, output: Path, max_pixels: int | 
       noisegen build-dataset manifest.parquet -o OUT
       noisegen build-dataset manifest.parquet -o OUT --format folders --tile-size 128 --variants 4
       noisegen build-dataset manifest.parquet -o OUT --camera S6 --iso 800 --limit 10
+      noisegen build-dataset s3://bucket/photos/manifest.parquet -o s3://bucket/dataset
+      noisegen build-dataset manifest.parquet --root s3://bucket/photos -o OUT
     """
     from noisegen.images import DEFAULT_MAX_PIXELS
     from noisegen.synthesis.build import build_dataset

@@ -7,19 +7,22 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli.places import PLACE
+
 __all__ = ["command"]
 
 
 @click.command(name="status")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(dataset: Path, as_json: bool) -> None:
+def command(dataset: Path | str, as_json: bool) -> None:
     """Show how far DATASET is: shards, photographs, tiles, failures, rate and time left.
 
     \b
     Examples:
       noisegen status OUT
       noisegen status OUT --json | jq .seconds_left
+      noisegen status s3://bucket/dataset
     """
     from noisegen.synthesis.status import dataset_status
 

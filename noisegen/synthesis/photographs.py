@@ -71,10 +71,9 @@ class Photographs:
     def ahead(self, items: Iterable[T | ManifestRow]) -> Iterator[T | Coming]:
         """Hands on rows, and what lies between them, in order; the photographs of the next ones are on their way."""
         # sizes first: only so can memory be bounded before the content comes
-        sized = look_ahead(map(self._ask, items), lambda _: 0, 0)
-        return look_ahead(
-            map(self._begin, sized), lambda item: item.size if isinstance(item, Coming) else 0, AHEAD_BYTES
-        )
+        asked: Iterator[T | Coming | _Asked] = look_ahead((self._ask(item) for item in items), lambda _: 0, 0)
+        begun = (self._begin(item) for item in asked)
+        return look_ahead(begun, lambda item: item.size if isinstance(item, Coming) else 0, AHEAD_BYTES)
 
     def _ask(self, item: T | ManifestRow) -> T | Coming | _Asked:
         if not isinstance(item, ManifestRow):
