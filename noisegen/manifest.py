@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from noisegen.errors import InputError, UsageError
 from noisegen.remote import as_place, is_url
+from noisegen.stores import connect
 
 __all__ = ["BadRow", "Manifest", "ManifestRow", "write_manifest"]
 
@@ -90,7 +91,8 @@ class Manifest:
             allow_outside: accept photographs anywhere.
 
         Raises:
-            UsageError: no Parquet file, no `path` column, a column of a wrong type, or `root` is no folder.
+            UsageError: no Parquet file, no `path` column, a column of a wrong type, or `root` is no folder
+                or a URL that cannot be used.
         """
         path = Path(path)
         file = _open_parquet(path)
@@ -102,6 +104,8 @@ class Manifest:
             if not base.is_dir():
                 raise UsageError(f"--root {base} is not a folder; give the folder that holds the photographs")
             base = Path(os.path.realpath(base))
+        else:
+            connect(base)
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         return cls(path, rows, sha256, extra, base, allow_outside)

@@ -17,11 +17,11 @@ from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_syn
 from noisegen.progress import Progress
 from noisegen.remote import CONNECTIONS, as_place, local_copy, parent_url
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory, tile_threads
+from noisegen.synthesis.fetching import Photographs
 from noisegen.synthesis.files import write_atomically, write_json
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
-from noisegen.synthesis.photographs import Photographs
 from noisegen.synthesis.pipeline import Pipeline, RowDone, RowFailed, ShardBegins, TilesDone
 from noisegen.synthesis.plan import (
     BuildConfig,

@@ -20,12 +20,13 @@ from noisegen.conditions import Condition
 from noisegen.errors import InputError
 from noisegen.images import EncodedPicture, probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
+from noisegen.photographs import look_ahead
 from noisegen.png import encode_png
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture
+from noisegen.synthesis.fetching import Coming, Photographs
 from noisegen.synthesis.files import FileRecord
 from noisegen.synthesis.interrupt import StopRequest
 from noisegen.synthesis.layout import Failure, Shard, tile_key_name
-from noisegen.synthesis.photographs import Coming, Photographs, look_ahead
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash

@@ -16,9 +16,9 @@ from noisegen import __version__
 from noisegen.errors import InputError, UsageError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, Manifest
+from noisegen.photographs import get_photograph
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.layout import DatasetFolder
-from noisegen.synthesis.photographs import get_photograph
 from noisegen.tiles import tile_grid
 
 __all__ = [
