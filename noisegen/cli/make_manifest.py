@@ -58,11 +58,11 @@ def command(
 ) -> None:
     """Scan SOURCE and all folders below it for photographs and list them in a Parquet manifest.
 
-    SOURCE is a folder, pkg:PACKAGE/FOLDER for one inside an installed Python package, or a URL. Taken are bmp, jpeg,
-    jpg, png, tif, tiff and webp; names that begin with a dot are skipped. A file that is no whole picture is reported
-    and left out, and the exit code is then 3. A photograph whose EXIF names no camera or ISO gets one drawn at random by
-    the build; one whose camera the noise model does not know is recorded by the build as failed, unless it is renamed
-    with --camera-map or left to the draw with --conditions draw.
+    SOURCE is a folder, pkg:PACKAGE/FOLDER for one inside an installed Python package, or a URL. Taken are bmp,
+    jpeg, jpg, png, tif, tiff and webp; names that begin with a dot are skipped. A file that is no whole picture is
+    reported and left out, and the exit code is then 3. A photograph whose EXIF names no camera or ISO gets one
+    drawn at random by the build; one whose camera the noise model does not know is recorded by the build as
+    failed, unless it is renamed with --camera-map or left to the draw with --conditions draw.
 
     \b
     noisegen make-manifest photos -o manifest.parquet
