@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import json
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from synthesis_fixtures import Workplace, command, contents, invoke, make_workpl
 from noisegen import stores
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.build import build_dataset
+from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.summary import BuildSummary
 from noisegen.synthesis.verify import verify_dataset
 
@@ -28,9 +32,10 @@ def store() -> Iterator[S3Server]:
 
 
 @pytest.fixture(autouse=True)
-def quick_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def calm(store: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(stores, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store.faults = []
 
 
 @pytest.fixture(scope="module")
@@ -119,22 +124,19 @@ def test_a_build_killed_between_uploads_is_completed_from_another_machine(
     output_format, expected = local
     bucket = store.bucket()
     url = f"s3://{bucket}/dataset"
-    markers = 0
-    for name in ("one", "two"):
-        process = start(place, url, tmp_path / name, "--format", output_format)
-        while len(set(store.made("PUT", f"{bucket}/dataset/state/00"))) < 2 * markers + 3:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.002)
-        process.kill()
-        process.communicate()
-        there = store.contents(bucket, "dataset")
-        assert {name: there[name] for name in there if "done" in name}.items() <= expected.items()
-        markers = sum("done" in name for name in there)
+    process = start(place, url, tmp_path / "one", "--format", output_format)
+    while not store.made("PUT", f"{bucket}/dataset/state/000002"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    there = {name: data for name, data in store.contents(bucket, "dataset").items() if "done" in name}
+    assert there.items() <= expected.items()
     begun = len(store.requests)
-    assert build(place, url, format=output_format).shards_built == 6 - markers
+    assert build(place, url, format=output_format).shards_built == 6 - len(there)
     assert store.contents(bucket, "dataset") == expected
-    put_again = {path for verb, path in store.requests[begun:] if verb == "PUT" and "done.json" in path}
-    assert len(put_again) == 6 - markers
+    put = [path for verb, path in store.requests[begun:] if verb == "PUT" and "done.json" in path]
+    assert len(put) == 6 - len(there)
 
 
 def test_a_signal_ends_an_upload_that_is_refused_again_and_again(
@@ -198,16 +200,15 @@ def test_a_photograph_that_cannot_be_had_is_a_recorded_failure(
 
 
 def test_a_dead_server_ends_the_build_at_the_limit_of_failures(
-    store: S3Server, place: Workplace, tmp_path: Path
+    store: S3Server, place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-        stores.file_system.cache_clear()
-        with pytest.raises(NoisegenError, match=r"more than the limit of 2.*failed 7 times"):
-            build(place, tmp_path / "out", root="s3://bucket/in", max_failures=2)
-        with pytest.raises(NoisegenError, match="s3://bucket/out.*failed 7 times") as refused:
-            build(place, "s3://bucket/out")
-    stores.file_system.cache_clear()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setattr(stores, "file_system", functools.cache(stores.file_system.__wrapped__))
+    with pytest.raises(NoisegenError, match="more than the limit of 3"):
+        build(place, tmp_path / "out", root="s3://bucket/in", max_failures=3)
+    assert '"unreachable"' in (tmp_path / "out" / "failures.jsonl").read_text()
+    with pytest.raises(NoisegenError, match=r"s3://bucket/out.*failed 7 times") as refused:
+        build(place, "s3://bucket/out")
     assert refused.value.exit_code == 1
 
 
@@ -252,28 +253,24 @@ def test_verify_finds_a_corrupted_object_and_the_next_build_repairs_it(
 def test_two_builds_at_one_url_write_the_same_bytes(
     store: S3Server, place: Workplace, webdataset: dict[str, bytes], tmp_path: Path
 ) -> None:
-    bucket = store.bucket()
-    both = [start(place, f"s3://{bucket}/dataset", tmp_path / name) for name in ("one", "two")]
-    for process in both:
-        assert (process.communicate(timeout=120), process.returncode)[1] == 3
+    url = f"s3://{(bucket := store.bucket())}/dataset"
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(build, place, url, staging=tmp_path / name) for name in ("one", "two")]
+    assert [future.result().shards for future in both] == [6, 6]
     assert store.contents(bucket, "dataset") == webdataset
 
 
 def test_two_builds_in_one_staging_folder_are_refused(
     store: S3Server, place: Workplace, tmp_path: Path
 ) -> None:
-    bucket = store.bucket()
-    url = f"s3://{bucket}/dataset"
-    store.faults = [Fault("PUT", f"{bucket}/dataset/shards/000001", 10**6)]
-    first = start(place, url, tmp_path)
-    while not store.made("PUT", f"{bucket}/dataset/shards/000001"):
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.01)
-    with pytest.raises(UsageError, match=f"another build is writing into {url}"):
-        build(place, url, staging=tmp_path)
-    first.kill()
-    first.communicate()
-    store.faults = []
+    url = f"s3://{(bucket := store.bucket())}/dataset"
+    state = dataset_at(url, tmp_path).state
+    state.mkdir(parents=True)
+    with (state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match=f"another build is writing into {url}"):
+            build(place, url, staging=tmp_path)
+    assert store.contents(bucket, "dataset") == {}
 
 
 def test_another_configuration_is_refused_before_and_during_a_build(
@@ -327,7 +324,7 @@ def test_what_a_killed_build_left_is_cleared_away_and_what_others_left_is_not(
 def test_a_place_that_is_no_dataset_or_no_bucket_is_refused(store: S3Server, place: Workplace) -> None:
     bucket = store.bucket()
     store.client.put_object(Bucket=bucket, Key="mine/shards/photo.tar", Body=b"mine")
-    with pytest.raises(UsageError, match="already holds shards but no run.json"):
+    with pytest.raises(UsageError, match=r"already holds shards but no run.json"):
         build(place, f"s3://{bucket}/mine")
     result = invoke(*place.arguments("s3://no-such-bucket/out"))
     assert result.exit_code == 2
