@@ -27,7 +27,15 @@ from noisegen.errors import InputError
 from noisegen.integrity import PNG_SIGNATURE, check_jpeg, check_riff, check_tiff, read_png_chunks
 from noisegen.metadata import COLOUR_CHUNKS, Metadata, portable_exif
 
-__all__ = ["DEFAULT_MAX_PIXELS", "ImageInfo", "probe", "read_exif", "read_image", "read_metadata"]
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "EncodedPicture",
+    "ImageInfo",
+    "probe",
+    "read_exif",
+    "read_image",
+    "read_metadata",
+]
 
 DEFAULT_MAX_PIXELS = 250_000_000
 
@@ -67,6 +75,17 @@ class ImageInfo:
 
 
 @dataclass(frozen=True)
+class EncodedPicture:
+    """The content of a picture file that is no local one; ``name`` stands for the path in messages."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class _Header:
     image: ImageFile.ImageFile
     info: ImageInfo
@@ -74,18 +93,18 @@ class _Header:
     chunks: dict[bytes, bytes]  # of a PNG
 
 
-def probe(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageInfo:
+def probe(source: Path | EncodedPicture, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageInfo:
     """Reads a picture's header, without its pixels.
 
     Raises:
         InputError: as `read_image`, as far as the header tells: not transparency, nor damage to the pixels.
     """
-    with _open(path) as file:
+    with _open(source) as file:
         return _read_header(file, max_pixels).info
 
 
-def read_image(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
-    """Decodes a PNG, JPEG, TIFF, BMP, WebP or GIF file.
+def read_image(source: Path | EncodedPicture, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+    """Decodes a PNG, JPEG, TIFF, BMP, WebP or GIF file, or the bytes of one.
 
     The EXIF orientation is applied. Palettes become RGB, 1-bit pictures grey; an opaque alpha channel is
     dropped. Nothing is repaired or guessed.
@@ -98,7 +117,7 @@ def read_image(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarra
             ``cmyk``, ``animated`` (more than one frame or page), ``alpha`` (a pixel is transparent),
             ``too_large`` (more than `max_pixels`, found before decoding) or ``unsupported_mode``.
     """
-    with _open(path) as file:
+    with _open(source) as file:
         header = _read_header(file, max_pixels)
         if header.info.format == "PNG" or header.info.bits == 16:
             pixels = _decode_with_opencv(file, header)
@@ -109,13 +128,13 @@ def read_image(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarra
         return np.ascontiguousarray(_upright(pixels, header.orientation))
 
 
-def read_exif(path: Path) -> Image.Exif:
+def read_exif(source: Path | EncodedPicture) -> Image.Exif:
     """The EXIF tags of a picture, empty where it has none or they cannot be read.
 
     Raises:
         InputError: as `probe`, without a limit on pixels.
     """
-    with _open(path) as file:
+    with _open(source) as file:
         header = _read_header(file, None)
         return _exif(header.image, header.chunks)
 
@@ -137,34 +156,38 @@ def read_metadata(path: Path) -> Metadata:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(source: Path | EncodedPicture) -> Iterator[BinaryIO]:
     """Opens a regular file; whatever goes wrong inside becomes an InputError that names the file."""
     try:
-        # a pipe or device in a manifest must not block the run
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError("unreadable", "not a file; give the path of a picture")
-        if status.st_size == 0:
-            raise InputError("empty_file", "the file has 0 bytes; copy it again")
-        with path.open("rb") as file:
+        with io.BytesIO(source.data) if isinstance(source, EncodedPicture) else _open_file(source) as file:
+            if file.seek(0, io.SEEK_END) == 0:
+                raise InputError("empty_file", "the file has 0 bytes; copy it again")
+            file.seek(0)
             yield file
     except InputError as error:
-        raise InputError(error.reason, f"{path}: {error}") from error
+        raise InputError(error.reason, f"{source}: {error}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
-            "missing", f"{path}: no such file; check the path and the manifest's folder"
+            "missing", f"{source}: no such file; check the path and the manifest's folder"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError("too_large", f"{path}: {error}; cut it into smaller pictures") from error
+        raise InputError("too_large", f"{source}: {error}; cut it into smaller pictures") from error
     except Exception as error:  # decoders answer a damaged file with nearly any type of exception
         text = " ".join(str(error).split()) or type(error).__name__
         if "truncated" in text.lower():
-            raise InputError("truncated", f"{path}: {text}; copy the file again") from error
+            raise InputError("truncated", f"{source}: {text}; copy the file again") from error
         if "pixel mode" in text:
             raise InputError(
-                "unsupported_mode", f"{path}: {text}; save it as 8 or 16-bit RGB or grey"
+                "unsupported_mode", f"{source}: {text}; save it as 8 or 16-bit RGB or grey"
             ) from error
-        raise InputError("unreadable", f"{path}: cannot be read: {text}") from error
+        raise InputError("unreadable", f"{source}: cannot be read: {text}") from error
+
+
+def _open_file(path: Path) -> BinaryIO:
+    # a pipe or device in a manifest must not block the run
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError("unreadable", "not a file; give the path of a picture")
+    return path.open("rb")
 
 
 def _read_header(file: BinaryIO, max_pixels: int | None) -> _Header:

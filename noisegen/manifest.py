@@ -12,11 +12,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisegen.errors import InputError, UsageError
+from noisegen.remote import as_place, is_url
+from noisegen.stores import connect
 
 __all__ = ["BadRow", "Manifest", "ManifestRow", "write_manifest"]
 
@@ -32,14 +35,14 @@ class ManifestRow:
 
     Attributes:
         index: position in the manifest, from 0.
-        path: absolute, symbolic links resolved; whether a picture is there shows when it is read.
+        path: absolute, symbolic links resolved, or a URL as text; whether a picture is there shows when it is read.
         id: names the photograph in every output and decides its noise; the path's text where the manifest has no id.
         camera, iso: None where they are to be drawn.
         extra: the other columns, as values that JSON can hold.
     """
 
     index: int
-    path: Path
+    path: Path | str
     id: str
     camera: str | None
     iso: int | None
@@ -66,38 +69,46 @@ class Manifest:
         num_rows: in the whole file.
         sha256: of the file's bytes, hexadecimal.
         extra_columns: names of the columns that are carried through, in the file's order.
+        base: the folder that relative paths start from: absolute, or a URL as text.
+        allow_outside: whether photographs may lie elsewhere.
     """
 
     path: Path
     num_rows: int
     sha256: str
     extra_columns: tuple[str, ...]
-    base: Path
+    base: Path | str
     allow_outside: bool
 
     @classmethod
-    def open(cls, path: Path, *, root: Path | None = None, allow_outside: bool = False) -> Manifest:
+    def open(cls, path: Path, *, root: Path | str | None = None, allow_outside: bool = False) -> Manifest:
         """Checks the file and its columns.
 
         Args:
             path: of the Parquet file.
-            root: folder that relative paths start from and that photographs must lie in; the manifest's by default.
+            root: folder or URL that relative paths start from and that photographs must lie in; the manifest's folder
+                by default.
             allow_outside: accept photographs anywhere.
 
         Raises:
-            UsageError: no Parquet file, no `path` column, a column of a wrong type, or `root` is no folder.
+            UsageError: no Parquet file, no `path` column, a column of a wrong type, or `root` is no folder
+                or a URL that cannot be used.
         """
         path = Path(path)
         file = _open_parquet(path)
         with file:
             extra = _check_columns(path, file.schema_arrow)
             rows = file.metadata.num_rows
-        base = path.parent if root is None else Path(root)
-        if not base.is_dir():
-            raise UsageError(f"--root {base} is not a folder; give the folder that holds the photographs")
+        base = path.parent if root is None else as_place(root)
+        if isinstance(base, Path):
+            if not base.is_dir():
+                raise UsageError(f"--root {base} is not a folder; give the folder that holds the photographs")
+            base = Path(os.path.realpath(base))
+        else:
+            connect(base)
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        return cls(path, rows, sha256, extra, Path(os.path.realpath(base)), allow_outside)
+        return cls(path, rows, sha256, extra, base, allow_outside)
 
     def rows(self, start: int, stop: int) -> Iterator[ManifestRow | BadRow]:
         """The rows ``start <= index < stop``, in order. Memory does not depend on how many rows the file has.
@@ -158,19 +169,41 @@ class Manifest:
             return BadRow(index, text, name, error.reason, message)
         return ManifestRow(index, path, name, None if camera is None else str(camera), iso, extra)
 
-    def _locate(self, text: str) -> Path:
+    def relative(self, path: Path | str) -> str:
+        """A row's path as it is seen from `base`; unchanged where it lies outside."""
+        if isinstance(path, Path):
+            inside = isinstance(self.base, Path) and path.is_relative_to(self.base)
+            return str(path.relative_to(self.base) if inside else path)
+        return path.removeprefix(f"{self.base}/")
+
+    def _locate(self, text: str) -> Path | str:
         if not text:
             raise InputError("missing_path", "the path is empty; give one or leave the row out")
         if "\0" in text:
             raise InputError("bad_path", f"the path {text!r} holds a NUL byte; write it again")
-        path = os.path.realpath(os.path.join(self.base, text))  # noqa: PTH118 - pathlib is slow for millions of rows
-        if not self.allow_outside and not path.startswith(os.path.join(self.base, "")):  # noqa: PTH118
+        place = as_place(text) if is_url(text) else text
+        if isinstance(self.base, str) and isinstance(place, str) and not is_url(place) and place[0] != "/":
+            place = f"{self.base}/{place}"
+        located: Path | str
+        if isinstance(place, str) and is_url(place):
+            located = place
+            inside = place.startswith(f"{self.base}/") and not _has_dots(place)
+        else:
+            path = os.path.realpath(os.path.join(self.base, place))  # noqa: PTH118 - pathlib is slow for millions of rows
+            located = Path(path)
+            inside = path.startswith(os.path.join(self.base, ""))  # noqa: PTH118
+        if not (inside or self.allow_outside):
             raise InputError(
                 "outside_root",
                 f"{text!r} lies outside {self.base}; give --root FOLDER that holds all photographs, "
                 "or --allow-outside",
             )
-        return Path(path)
+        return located
+
+
+def _has_dots(url: str) -> bool:
+    """Whether a part of the URL's path leads elsewhere than its text says, `%2e` included."""
+    return any(unquote(part) in (".", "..") for part in url.split("/"))
 
 
 def write_manifest(rows: Iterable[Mapping[str, object]], out: Path, schema: pa.Schema) -> int:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from noisegen.errors import InputError, UsageError
-from noisegen.images import probe, read_exif
+from noisegen.images import EncodedPicture, probe, read_exif
 from noisegen.manifest import write_manifest
+from noisegen.remote import as_place, is_url
 
 __all__ = [
     "SUFFIXES",
     "ScanReport",
     "ScannedPhoto",
     "SkippedFile",
+    "look_at",
     "make_manifest",
     "resolve_source",
     "scan_folder",
+    "wanted",
 ]
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -65,7 +69,7 @@ class ScannedPhoto:
 class SkippedFile:
     """A file that looks like a photograph by its name but cannot be used."""
 
-    path: Path
+    path: Path | str
     reason: str
     message: str
 
@@ -78,7 +82,7 @@ class ScanReport:
         photographs: rows written.
         cameras: number of photographs by camera, without those that have none.
         with_iso: photographs with an ISO.
-        outside: photographs outside the manifest's folder, which a build accepts with ``--root`` only.
+        outside: photographs outside the manifest's folder (or at URLs), which a build accepts with ``--root`` only.
         skipped: files left out.
     """
 
@@ -89,15 +93,15 @@ class ScanReport:
     skipped: list[SkippedFile] = field(default_factory=list)
 
 
-def resolve_source(source: str) -> Path:
-    """The folder that `source` names: a path, or ``pkg:PACKAGE/FOLDER`` for one inside an installed Python package.
+def resolve_source(source: str) -> Path | str:
+    """The folder that `source` names: a path, a URL, or ``pkg:PACKAGE/FOLDER`` inside an installed Python package.
 
     Raises:
         UsageError: there is no such folder or package.
     """
     if not source.startswith("pkg:"):
-        folder = Path(source)
-        if not folder.is_dir():
+        folder = as_place(source)
+        if isinstance(folder, Path) and not folder.is_dir():
             raise UsageError(f"{source} is not a folder; give the folder that holds the photographs")
         return folder
     package, _, inner = source.removeprefix("pkg:").partition("/")
@@ -133,31 +137,52 @@ def scan_folder(
         conditions: ``"exif"`` reads camera and ISO, ``"draw"`` leaves both empty, to be drawn by the build.
         camera_map: from the camera's EXIF name to the name the noise model knows.
     """
-    patterns = tuple(include)
     root, home = os.path.realpath(folder), os.path.realpath(base)
+    patterns = tuple(include)
+    look = partial(look_at, conditions=conditions, camera_map=camera_map or {})
     closed: list[OSError] = []
     for inner in _files(root, closed):
         name = Path(inner).as_posix()
-        if patterns and not any(fnmatch(name, p) or fnmatch(Path(name).name, p) for p in patterns):
+        if not wanted(name, patterns):
             continue
         path = Path(root) / inner
         try:
             name.encode()
-            info = probe(path)
-            camera, iso = _camera_and_iso(path) if conditions == "exif" else (None, None)
+            yield look(path, name, _stored(path, home))
         except InputError as error:
             yield SkippedFile(path, error.reason, str(error))
-            continue
         except UnicodeEncodeError:
             shown = os.fsencode(path).decode("utf-8", "backslashreplace")
             yield SkippedFile(path, "bad_path", f"{shown}: the file's name is not UTF-8; rename it")
-            continue
-        if camera is not None and camera_map:
-            camera = camera_map.get(camera, camera)
-        yield ScannedPhoto(_stored(path, home), camera, iso, name, info.width, info.height)
     for folder_error in closed:
         where, why = folder_error.filename, folder_error.strerror
         yield SkippedFile(Path(where), "unreadable", f"{where}: {why}; make the folder readable")
+
+
+def wanted(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file's name, or its path within the scanned folder, matches a pattern; true without patterns."""
+    return not patterns or any(fnmatch(name, p) or fnmatch(name.rpartition("/")[2], p) for p in patterns)
+
+
+def look_at(
+    source: Path | EncodedPicture, name: str, stored: str, *, conditions: str, camera_map: Mapping[str, str]
+) -> ScannedPhoto:
+    """The manifest's row of a photograph.
+
+    Args:
+        source: the photograph.
+        name: its path within the scanned folder.
+        stored: its path as it goes into the manifest.
+        conditions, camera_map: see `scan_folder`.
+
+    Raises:
+        InputError: as `noisegen.images.probe`.
+    """
+    info = probe(source)
+    camera, iso = _camera_and_iso(source) if conditions == "exif" else (None, None)
+    if camera is not None:
+        camera = camera_map.get(camera, camera)
+    return ScannedPhoto(stored, camera, iso, name, info.width, info.height)
 
 
 def make_manifest(
@@ -191,7 +216,7 @@ def make_manifest(
             if row.camera is not None:
                 report.cameras[row.camera] = report.cameras.get(row.camera, 0) + 1
             report.with_iso += row.iso is not None
-            report.outside += Path(row.path).is_absolute()
+            report.outside += Path(row.path).is_absolute() or is_url(row.path)
             yield asdict(row)
         if report.photographs == 0:
             left_out = (
@@ -223,8 +248,8 @@ def _stored(path: Path, home: str) -> str:
     return real.relative_to(home).as_posix() if real.is_relative_to(home) else str(real)
 
 
-def _camera_and_iso(path: Path) -> tuple[str | None, int | None]:
-    exif = read_exif(path)
+def _camera_and_iso(source: Path | EncodedPicture) -> tuple[str | None, int | None]:
+    exif = read_exif(source)
     make, model = _text(exif.get(_MAKE)), _text(exif.get(_MODEL))
     camera = model if model.lower().startswith(make.split(" ")[0].lower()) else f"{make} {model}"
     try:

@@ -9,18 +9,28 @@ import click
 
 from noisegen.cli.build_options import build_options
 from noisegen.cli.option_groups import GroupedCommand
+from noisegen.cli.places import PLACE
 
 __all__ = ["command"]
 
 
 @click.command(name="build-dataset", cls=GroupedCommand)
-@click.argument("manifest", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
+@click.argument("manifest", type=PLACE)
+@click.option("-o", "--output", type=PLACE, required=True, help="Folder or URL of the dataset.")
 @build_options
+@click.option(
+    "--staging",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where shards for a URL are made; default: the system's folder for temporary files.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
-def command(ctx: click.Context, manifest: Path, output: Path, max_pixels: int | None, **options: Any) -> None:
+def command(
+    ctx: click.Context, manifest: Path | str, output: Path | str, max_pixels: int | None, **options: Any
+) -> None:
     """Build a noisy/clean dataset from the clean photographs of MANIFEST (Parquet).
+
+    MANIFEST, --root, --model and -o may be URLs (s3://, gs://, file:// and others); see docs/remote.md.
 
     Each photograph is cut into tiles; tiles at the right and lower border are shifted back so that they end
     there, so nothing is lost and the overlap is seen twice. Camera and ISO come from the manifest; what is
@@ -41,6 +51,8 @@ def command(ctx: click.Context, manifest: Path, output: Path, max_pixels: int | 
       noisegen build-dataset manifest.parquet -o OUT --conditions phones.yaml --split train:0.9,val:0.1
       noisegen build-dataset manifest.parquet -o OUT --downscale 2 --min-sharpness 4 --max-flat 0.8
       noisegen build-dataset manifest.parquet -o OUT --noise-scale 1.5 --halo 8
+      noisegen build-dataset s3://bucket/photos/manifest.parquet -o s3://bucket/dataset
+      noisegen build-dataset manifest.parquet --root s3://bucket/photos -o OUT
     """
     from noisegen.images import DEFAULT_MAX_PIXELS
     from noisegen.synthesis.build import build_dataset

@@ -10,6 +10,7 @@ import click
 
 from noisegen.cli.option_groups import GroupedOption
 from noisegen.cli.options import output_options
+from noisegen.cli.places import PLACE
 
 __all__ = ["build_options"]
 
@@ -18,7 +19,10 @@ NOISE, TILES, SPLITS = "Noise", "Tiles", "Splits"
 
 OPTIONS = (
     click.option(
-        "--model", default="default", show_default=True, help="'default' or a .safetensors checkpoint."
+        "--model",
+        default="default",
+        show_default=True,
+        help="'default' or a .safetensors checkpoint (path or URL).",
     ),
     output_options("webdataset"),
     click.option(
@@ -106,11 +110,7 @@ OPTIONS = (
         help="Give each photo, with all its tiles, to a split: train:0.9,val:0.05,test:0.05.",
     ),
     click.option("--limit", type=click.IntRange(min=0), help="Use the first N rows only."),
-    click.option(
-        "--root",
-        type=click.Path(path_type=Path),
-        help="Folder of the photos; default: the manifest's folder.",
-    ),
+    click.option("--root", type=PLACE, help="Folder or URL of the photos; default: where the manifest lies."),
     click.option("--allow-outside", is_flag=True, help="Let rows point outside that folder."),
     click.option(
         "--max-pixels", type=click.IntRange(min=1), help="Refuse larger photos; default 250 million."

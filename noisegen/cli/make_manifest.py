@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,24 +58,30 @@ def command(
 ) -> None:
     """Scan SOURCE and all folders below it for photographs and list them in a Parquet manifest.
 
-    SOURCE is a folder, or pkg:PACKAGE/FOLDER for one inside an installed Python package. Taken are bmp, jpeg, jpg,
-    png, tif, tiff and webp; names that begin with a dot are skipped. A file that is no whole picture is reported and
-    left out, and the exit code is then 3. A photograph whose EXIF names no camera or ISO gets one drawn at random by
-    the build; one whose camera the noise model does not know is recorded by the build as failed, unless it is renamed
-    with --camera-map or left to the draw with --conditions draw.
+    SOURCE is a folder, pkg:PACKAGE/FOLDER for one inside an installed Python package, or a URL. Taken are bmp,
+    jpeg, jpg, png, tif, tiff and webp; names that begin with a dot are skipped. A file that is no whole picture is
+    reported and left out, and the exit code is then 3. A photograph whose EXIF names no camera or ISO gets one
+    drawn at random by the build; one whose camera the noise model does not know is recorded by the build as
+    failed, unless it is renamed with --camera-map or left to the draw with --conditions draw.
 
     \b
     noisegen make-manifest photos -o manifest.parquet
     noisegen make-manifest photos -o manifest.parquet --include '*.png' --conditions draw
     noisegen make-manifest photos -o manifest.parquet --camera-map "Canon EOS 5D Mark II=Canon5D2"
     noisegen make-manifest pkg:skimage/data -o runs/photos.parquet
+    noisegen make-manifest s3://bucket/photos -o manifest.parquet
     """
     from noisegen.manifest_scan import SkippedFile, make_manifest, resolve_source, scan_folder
     from noisegen.progress import Progress
+    from noisegen.remote_scan import scan_url
 
     folder = resolve_source(source)
     renamed = _parse_map(camera_map)
-    rows = scan_folder(folder, base=output.parent, include=include, conditions=conditions, camera_map=renamed)
+    options: dict[str, Any] = {"include": include, "conditions": conditions, "camera_map": renamed}
+    if isinstance(folder, str):
+        rows = scan_url(folder, **options)
+    else:
+        rows = scan_folder(folder, base=output.parent, **options)
     with Progress(None, "photo", "make-manifest") as progress:
 
         def seen(row: ScannedPhoto | SkippedFile) -> None:
@@ -102,7 +108,7 @@ def _parse_map(pairs: tuple[str, ...]) -> dict[str, str]:
     return renamed
 
 
-def _print_summary(report: ScanReport, folder: Path, output: Path) -> None:
+def _print_summary(report: ScanReport, folder: Path | str, output: Path) -> None:
     click.echo(
         f"{output}: {report.photographs} photographs, {sum(report.cameras.values())} with a camera, "
         f"{report.with_iso} with an ISO, {len(report.skipped)} files left out"
@@ -112,5 +118,5 @@ def _print_summary(report: ScanReport, folder: Path, output: Path) -> None:
     if report.outside:
         click.echo(
             f"{report.outside} photographs lie outside the manifest's folder: "
-            f"build with --root {folder.resolve()} or --allow-outside"
+            f"build with --root {folder if isinstance(folder, str) else folder.resolve()} or --allow-outside"
         )

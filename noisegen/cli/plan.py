@@ -10,12 +10,13 @@ import click
 
 from noisegen.cli.build_options import build_options
 from noisegen.cli.option_groups import GroupedCommand
+from noisegen.cli.places import PLACE
 
 __all__ = ["command"]
 
 
 @click.command(name="plan", cls=GroupedCommand)
-@click.argument("manifest", type=click.Path(path_type=Path))
+@click.argument("manifest", type=PLACE)
 @click.option(
     "-o",
     "--output",
@@ -27,7 +28,7 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def command(
-    manifest: Path,
+    manifest: Path | str,
     output: Path | None,
     max_pixels: int | None,
     all_rows: bool,

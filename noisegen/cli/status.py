@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli.places import PLACE
+
 __all__ = ["command"]
 
 
 @click.command(name="status")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--watch",
@@ -20,7 +22,7 @@ __all__ = ["command"]
     metavar="SECONDS",
     help="Print again every SECONDS until nothing is left or Ctrl-C.",
 )
-def command(dataset: Path, as_json: bool, watch: float | None) -> None:
+def command(dataset: Path | str, as_json: bool, watch: float | None) -> None:
     """Show how far DATASET is: shards, photographs, tiles, failures, rate, time left and where the time goes.
 
     A build that is running is not disturbed. "time" gives shares of the threads' time; "waiting" is that of threads
@@ -31,6 +33,7 @@ def command(dataset: Path, as_json: bool, watch: float | None) -> None:
       noisegen status OUT
       noisegen status OUT --watch 10
       noisegen status OUT --json | jq .seconds_left
+      noisegen status s3://bucket/dataset
     """
     from noisegen.synthesis.status import dataset_status
 

@@ -234,6 +234,8 @@ def _photographs(
             problems.append(row.message)
             continue
         try:
+            if isinstance(row.path, str):
+                raise InputError("remote", f"{row.path}: training reads local files only; copy it here")
             conditions = vocabulary.candidates(row.camera, row.iso)
             picture = TrainingPicture(
                 f"photograph {row.id}", probe(row.path), None, row.path, conditions, True

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from noisegen.errors import NoisegenError
+from noisegen.errors import NoisegenError, UsageError
 from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.progress import Progress
 from noisegen.synthesis.files import write_atomically, write_json
 from noisegen.synthesis.formats import assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
+from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
 from noisegen.synthesis.pipeline import (
     Pipeline,
     RowDone,
@@ -32,8 +32,9 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
-from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolve_build
+from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolved_build
 from noisegen.synthesis.stages import StageClock
+from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
 from noisegen.synthesis.writing import OpenShard, disk_errors, locked, start_over
 
@@ -68,6 +69,7 @@ def build_dataset(
     split: str | None = None,
     limit: int | None = None,
     root: str | Path | None = None,
+    staging: str | Path | None = None,
     allow_outside: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     rows_per_shard: int | None = None,
@@ -84,9 +86,9 @@ def build_dataset(
     is built.
 
     Args:
-        manifest: Parquet file, see `noisegen.manifest`.
-        output: the dataset's folder, made if missing.
-        model: "default" or a .safetensors checkpoint.
+        manifest: Parquet file or its URL, see `noisegen.manifest`.
+        output: the dataset's folder, made if missing, or its URL, see `noisegen.synthesis.staging`.
+        model: "default" or a .safetensors checkpoint, which may be a URL.
         format: "webdataset", "parquet", "folders", "lmdb" or "hdf5", see ``docs/formats.md``.
         layout: of "folders": "basicsr" (default), "nafnet", "restormer" or "kair".
         png_level: "stored", "fast" (default) or "small"; none with "hdf5".
@@ -107,7 +109,8 @@ def build_dataset(
         min_sharpness, max_flat, max_saturated: leave out tiles, see `noisegen.synthesis.selection.TileSelection`.
         split: names and shares of splits, "train:0.9,val:0.1"; a photograph's is drawn by seed and id.
         limit: use the manifest's first rows only.
-        root: the photographs' folder, where it is not the manifest's.
+        root: the photographs' folder or URL, where it is not the manifest's.
+        staging: where shards are made that go to a URL; by default the system's folder for temporary files.
         allow_outside: lets rows point outside that folder.
         max_pixels: larger photographs are refused.
         rows_per_shard: manifest rows in a shard; default: such that a shard has around a thousand tiles.
@@ -118,7 +121,7 @@ def build_dataset(
     Raises:
         UsageError: the request cannot be carried out; the message says why.
         Interrupted: SIGINT or SIGTERM; the same call resumes.
-        NoisegenError: too many failures, or the dataset cannot be written.
+        NoisegenError: too many failures, or the dataset cannot be written (RemoteError at a URL).
     """
     return run_build(locals())
 
@@ -136,9 +139,14 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
     """
     with stop_on_signals() as stop:
         started = time.perf_counter()
-        resolved = resolve_build(**request)
-        folder = DatasetFolder(Path(request["output"]))
-        with locked(folder), disk_errors(folder):
+        folder = dataset_at(request["output"], request["staging"])
+        with resolved_build(**request) as resolved, locked(folder), disk_errors(folder):
+            if assembly_of(resolved.config.format) and folder.place != str(folder.root):
+                raise UsageError(
+                    f"format {resolved.config.format} is put together from all shards, which a URL cannot do; build "
+                    "webdataset there, or build into a folder"
+                )
+            folder.pull()
             config = with_rows_per_shard(resolved, folder, request["rows_per_shard"])
             adopt_run(folder, run_of(resolved, config))
             host = host_record(
@@ -149,6 +157,7 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
             )
             write_json(folder.state / "host.json", host)
             folder.remove_leftovers()
+            folder.publish()
             for shard in redo or ():
                 write_json(folder.retry_file(shard), {"shard": shard.name})
 
@@ -159,9 +168,11 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
                 if all(folder.finished(shard) for shard in shards):
                     assembly.assemble(folder, shards, stop.check)
             totals = write_summary(folder)
+            folder.publish()
             folder.remove_leftovers()
+            folder.discard()
         return BuildSummary(
-            output=folder.root,
+            output=folder.place,
             shards=totals["shards"],
             shards_built=built.shards,
             lost=tuple(built.lost),
@@ -230,12 +241,20 @@ def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
             broken.append(shard)
     start_over(job.folder, format_named(job.config.format), broken)
     clock = StageClock(job.resolved.workers)
-    with open_pipeline(job.resolved, job.config, job.stop, clock) as pipeline:
-        return _write_shards(job, pipeline, clock, pending, failures)
+    with (
+        job.folder.outbox(job.stop) as send,
+        open_pipeline(job.resolved, job.config, job.stop, clock) as pipeline,
+    ):
+        return _write_shards(job, pipeline, clock, pending, failures, send)
 
 
 def _write_shards(
-    job: _Job, pipeline: Pipeline, clock: StageClock, pending: Sequence[Shard], failures: list[Failure]
+    job: _Job,
+    pipeline: Pipeline,
+    clock: StageClock,
+    pending: Sequence[Shard],
+    failures: list[Failure],
+    send: Callable[[Marker], None],
 ) -> _Built:
     """Consumes the pipeline's events in order; ``failures`` of the shards already there are added to."""
     output_format = format_named(job.config.format)
@@ -269,10 +288,12 @@ def _write_shards(
                     if shard.lost:
                         lost += shard.lost
                         shard.keep_standing()
+                        shard = None
                     else:
-                        shard.finish()
+                        marker = shard.finish()
                         built += 1
-                    shard = None
+                        shard = None
+                        send(marker)
         except BaseException:
             if shard is not None:
                 shard.abort()
@@ -286,9 +307,10 @@ def _check_failures(job: _Job, failures: Sequence[Failure]) -> None:
         return
     lines = failure_lines(sorted(failures, key=lambda failure: failure.row))
     write_atomically(job.folder.root / "failures.jsonl", lines)
+    job.folder.publish()
     last = failures[-1]
     raise NoisegenError(
         f"{count} photographs have failed, more than the limit of {job.max_failures}; the last one, "
-        f"row {last.row}: {last.message}. All are listed in {job.folder.root / 'failures.jsonl'}; correct "
+        f"row {last.row}: {last.message}. All are listed in {job.folder.place}/failures.jsonl; correct "
         "them or raise --max-failures, the same command resumes the build"
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import accumulate
+from itertools import accumulate, groupby
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -48,12 +49,7 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
     font = ImageFont.load_default(size=14)
     for column, title in enumerate(TITLES):
         draw.text((MARGIN + column * (CELL + MARGIN), 3), title, fill="black", font=font)
-    for i, place in enumerate(places):
-        at = bisect_right(ends, place)
-        shard = markers[at].shard
-        record = read_index(folder.index_file(shard))[place - (ends[at] - markers[at].tiles)]
-        with closing(output_format.open_tiles(folder, shard)) as tiles:
-            noisy, clean = tiles.read(str(record["key"]))
+    for i, (record, noisy, clean) in enumerate(_tiles(folder, output_format, markers, ends, places)):
         top = LABEL + i * (CELL + LABEL + MARGIN)
         label = (
             f"{record['camera']}  ISO {record['iso']}  noise std {record['noise_std']:.2f}"
@@ -66,6 +62,24 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         for column, picture in enumerate((clean, noisy, _amplified(noisy, clean, bits))):
             sheet.paste(_cell(picture, bits), (MARGIN + column * (CELL + MARGIN), top + LABEL))
     return encode_png(np.asarray(sheet))
+
+
+def _tiles(
+    folder: DatasetFolder,
+    output_format: Format,
+    markers: Sequence[Marker],
+    ends: Sequence[int],
+    places: Sequence[int],
+) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+    """Index row, noisy and clean picture of the tiles at these places, which rise; each shard is opened once."""
+    for at, group in groupby(places, lambda place: bisect_right(ends, place)):
+        shard = markers[at].shard
+        with folder.at_hand(shard), closing(output_format.open_tiles(folder, shard)) as tiles:
+            records = read_index(folder.index_file(shard))
+            for place in group:
+                record = records[place - (ends[at] - markers[at].tiles)]
+                noisy, clean = tiles.read(str(record["key"]))
+                yield record, noisy, clean
 
 
 def _amplified(noisy: np.ndarray, clean: np.ndarray, bits: int) -> np.ndarray:

@@ -180,7 +180,7 @@ def _copy(
         totals = write_summary(folder)
         folder.remove_leftovers()
     return BuildSummary(
-        output=folder.root,
+        output=folder.place,
         shards=totals["shards"],
         shards_built=copied,
         tiles=totals["tiles"],

@@ -15,11 +15,12 @@ from zlib import crc32
 
 from noisegen.errors import InputError
 from noisegen.progress import Progress
+from noisegen.remote import as_place
 from noisegen.synthesis.build import build_dataset, run_of, with_rows_per_shard
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Shard, shards_of
 from noisegen.synthesis.plan import BuildConfig, check_run
-from noisegen.synthesis.resolve import ResolvedBuild, resolve_build
+from noisegen.synthesis.resolve import ResolvedBuild, resolved_build
 from noisegen.synthesis.row_conditions import ExpectedTiles
 from noisegen.synthesis.status import duration_text, reasons_text
 from noisegen.synthesis.trial import Range, Trial, run_trial
@@ -131,7 +132,8 @@ def plan_build(
 
     Args:
         manifest: as for the build.
-        output: folder of the dataset, for the room on its disk and for what is done already; None leaves both out.
+        output: folder of the dataset, for the room on its disk and for what is done already; None or a URL leaves both
+            out.
         all_rows: read every header.
         quiet: show no progress.
         **settings: the arguments of `noisegen.build_dataset`, with its defaults.
@@ -142,9 +144,9 @@ def plan_build(
     """
     request = inspect.signature(build_dataset).bind(manifest, output, **settings)
     request.apply_defaults()
-    with stop_on_signals() as stop:
-        resolved = resolve_build(**request.arguments)
-        folder = None if output is None else DatasetFolder(Path(output))
+    with stop_on_signals() as stop, resolved_build(**request.arguments) as resolved:
+        place = None if output is None else as_place(output)
+        folder = DatasetFolder(place) if isinstance(place, Path) else None
         config = with_rows_per_shard(resolved, folder, request.arguments["rows_per_shard"])
         rows = (
             resolved.manifest.num_rows
@@ -155,7 +157,7 @@ def plan_build(
         shards = shards_of(rows, config.rows_per_shard)
         trial = run_trial(resolved, config, survey.trial_rows, shards, stop) if survey.trial_rows else None
     done = _finished(folder, shards, config, resolved)
-    return _project(resolved, config, survey, rows, shards, done, trial, output)
+    return _project(resolved, config, survey, rows, shards, done, trial, place)
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ def _project(
             for name, size in (trial.bytes_by_format if trial else {}).items()
         },
         peak_disk_bytes=round(tiles.high * trial.disk_per_tile) if trial else 0,
-        free_disk_bytes=None if output is None else _free(Path(output)),
+        free_disk_bytes=_free(output) if isinstance(output, Path) else None,
         device=resolved.device,
         precision=config.precision,
         workers=resolved.workers,

@@ -47,6 +47,10 @@ class StopRequest:
     def given_up(self) -> bool:
         return self._given_up.is_set()
 
+    def pause(self, seconds: float) -> bool:
+        """Waits so long, or until the results are no longer wanted, which makes it true."""
+        return self._given_up.wait(seconds)
+
     def check(self) -> None:
         """Raises Interrupted when a signal has come."""
         if self._signal is not None:

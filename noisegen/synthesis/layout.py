@@ -27,12 +27,17 @@ and the lock.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noisegen.errors import UsageError
 from noisegen.synthesis.files import FileRecord, read_json, temporary_name, write_json
+
+if TYPE_CHECKING:
+    from noisegen.synthesis.interrupt import StopRequest
 
 __all__ = [
     "SPLITS",
@@ -116,7 +121,10 @@ class Marker:
 
 @dataclass(frozen=True)
 class DatasetFolder:
-    """Names of the files of a dataset."""
+    """Names of the files of a dataset.
+
+    Its last methods are where `noisegen.synthesis.staging.StagedFolder` does more: there the dataset is at a URL.
+    """
 
     root: Path
 
@@ -163,7 +171,7 @@ class DatasetFolder:
         """
         if not self.run_file.is_file():
             raise UsageError(
-                f"{self.root} holds no dataset of noisegen (no run.json); give the folder of one"
+                f"{self.place} holds no dataset of noisegen (no run.json); give the folder of one"
             )
         return read_json(self.run_file, advice="restore it, or build into another folder")
 
@@ -214,7 +222,7 @@ class DatasetFolder:
             marker = self.read_marker(shard)
             if marker is None or marker.shard != shard:
                 return None
-            sizes_match = all((self.root / p).stat().st_size == r.size for p, r in marker.files.items())
+            sizes_match = all(self.size_of(p) == r.size for p, r in marker.files.items())
             return replace(marker, files={}) if sizes_match else None
         except (UsageError, OSError):
             return None
@@ -226,3 +234,52 @@ class DatasetFolder:
             temporary_name(self.root / name).unlink(missing_ok=True)
         for path in self.state.glob(temporary_name(self.state / "*").name):
             path.unlink()
+
+    @property
+    def place(self) -> str:
+        """What people know it by: its folder or URL."""
+        return str(self.root)
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a file or folder of this name."""
+        return (self.root / name).exists()
+
+    def size_of(self, name: str) -> int:
+        """Size of a file in bytes.
+
+        Raises:
+            OSError: there is none.
+        """
+        return (self.root / name).stat().st_size
+
+    def set_bad(self, shard: Shard, problems: Sequence[str]) -> None:
+        """Marks a shard to be made anew; without problems takes the mark away."""
+        if problems:
+            write_json(self.bad_file(shard), {"shard": shard.name, "problems": list(problems)})
+        else:
+            self.bad_file(shard).unlink(missing_ok=True)
+
+    def pull(self) -> None:
+        """Brings the state here from where the dataset is."""
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Brings files here, as far as they exist."""
+
+    @contextmanager
+    def at_hand(self, shard: Shard) -> Iterator[None]:
+        """The files of a finished shard can be read here inside the block."""
+        yield
+
+    def withdraw(self, shards: Sequence[Shard]) -> None:
+        """Takes back what others see of shards that are about to be made anew."""
+
+    @contextmanager
+    def outbox(self, stop: StopRequest) -> Iterator[Callable[[Marker], None]]:
+        """Gives a function that takes finished shards to where the dataset is; at the end all have arrived."""
+        yield lambda marker: None
+
+    def publish(self) -> None:
+        """Takes the files that describe the whole to where the dataset is."""
+
+    def discard(self) -> None:
+        """Removes what is here only to be brought elsewhere."""

@@ -13,14 +13,18 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from noisegen.downscaling import downscale
 from noisegen.errors import InputError
-from noisegen.images import probe, read_image
+from noisegen.images import EncodedPicture, probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
+from noisegen.photographs import look_ahead
+from noisegen.remote import CONNECTIONS
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture, tile_threads
+from noisegen.synthesis.fetching import Coming, Photographs
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest
 from noisegen.synthesis.layout import Failure, Shard, tile_key_name
@@ -47,9 +51,8 @@ __all__ = [
     "open_pipeline",
 ]
 
-# Photographs are decoded ahead until these many pixels or rows are waiting.
+# Photographs are decoded ahead until these many pixels are waiting.
 AHEAD_PIXELS = 64_000_000
-AHEAD_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class Pipeline:
         config: the resolved configuration.
         manifest: the rows.
         engine: makes the noisy tiles.
+        photographs: fetches the remote ones.
         decoders, makers: threads for photographs, and threads from `tile_threads` for tiles.
         batch_size: number of tiles given to a maker thread at once.
         in_flight: number of batches that may wait for their turn.
@@ -134,6 +138,7 @@ class Pipeline:
         config: BuildConfig,
         manifest: Manifest,
         engine: Engine,
+        photographs: Photographs,
         *,
         decoders: ThreadPoolExecutor,
         makers: ThreadPoolExecutor,
@@ -147,6 +152,7 @@ class Pipeline:
         self._conditions = ConditionChoice(config, engine.model.vocabulary)
         self._manifest = manifest
         self._engine = engine
+        self._photographs = photographs
         self._decoders = decoders
         self._makers = makers
         self._batch_size = batch_size
@@ -212,49 +218,49 @@ class Pipeline:
 
     def _ahead(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         """Lets photographs be decoded while earlier ones are worked on."""
-        waiting: deque[Event | _OpenRow] = deque()
-        pixels = 0
-        for item in self._open_rows(shards):
-            waiting.append(item)
-            pixels += item.pixels if isinstance(item, _OpenRow) else 0
-            while len(waiting) > AHEAD_ROWS or (pixels > AHEAD_PIXELS and len(waiting) > 1):
-                first = waiting.popleft()
-                pixels -= first.pixels if isinstance(first, _OpenRow) else 0
-                yield first
-        yield from waiting
+        return look_ahead(self._open_rows(shards), _pixels, AHEAD_PIXELS)
 
     def _open_rows(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
+        items: Iterator[Event | Coming] = self._photographs.ahead(self._rows(shards))
+        for item in items:
+            if not isinstance(item, Coming):
+                yield item
+                continue
+            row, source = item.row, item.source
+            try:
+                conditions = self._conditions.choose(row)
+                with self._clock.stage("read"):
+                    picture = source if isinstance(source, Path) else self._stop.result(source)
+                    info = probe(picture, max_pixels=self._config.max_pixels)
+            except InputError as error:
+                yield self._failed(row, error)
+                continue
+            cut = self._decoders.submit(self._cut, picture)
+            yield _OpenRow(row, conditions, cut, info.width * info.height)
+
+    def _rows(self, shards: Iterable[Shard]) -> Iterator[Event | ManifestRow]:
         for shard in shards:
             yield ShardBegins(shard)
             for row in self._manifest.rows(shard.start, shard.stop):
                 self._stop.check()
                 if isinstance(row, BadRow):
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
-                    continue
-                try:
-                    conditions = self._conditions.choose(row)
-                    with self._clock.stage("read"):
-                        info = probe(row.path, max_pixels=self._config.max_pixels)
-                except InputError as error:
-                    yield self._failed(row, error)
-                    continue
-                cut = self._decoders.submit(self._cut, row)
-                yield _OpenRow(row, conditions, cut, info.width * info.height)
+                else:
+                    yield row
             yield ShardEnds(shard)
 
     def _failed(self, row: ManifestRow, error: InputError) -> RowFailed:
-        base = self._manifest.base
-        path = row.path.relative_to(base) if row.path.is_relative_to(base) else row.path
+        path = self._manifest.relative(row.path)
         # Where the photographs lie on this machine is no business of the dataset.
-        message = str(error).replace(str(row.path), str(path))
-        return RowFailed(Failure(row.index, row.id, str(path), error.reason, message))
+        message = str(error).replace(str(row.path), path)
+        return RowFailed(Failure(row.index, row.id, path, error.reason, message))
 
-    def _cut(self, row: ManifestRow) -> _Cut:
+    def _cut(self, source: Path | EncodedPicture) -> _Cut:
         """Runs in a decoder thread."""
         config, model = self._config, self._engine.model
         try:
             with self._clock.stage("read"):
-                picture = read_image(row.path, max_pixels=config.max_pixels)
+                picture = read_image(source, max_pixels=config.max_pixels)
                 check_picture(model, picture)
                 grid = config.tiles_of(picture.shape[0], picture.shape[1])
                 picture = downscale(picture, config.downscale)
@@ -262,7 +268,7 @@ class Pipeline:
         except InputError:
             raise
         except Exception as error:  # whatever a decoder does to one file must not end the run
-            raise InputError("internal", f"{row.path}: {type(error).__name__}: {error}") from error
+            raise InputError("internal", f"{source}: {type(error).__name__}: {error}") from error
 
     def _make(self, planned: Sequence[_PlannedTile]) -> list[FinishedTile]:
         """Runs in a maker thread."""
@@ -317,12 +323,17 @@ def open_pipeline(
         clock: counts where the time goes.
     """
     workers = resolved.workers
-    with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
+    with (
+        worker_threads(CONNECTIONS) as fetchers,
+        worker_threads(max(1, workers // 4)) as decoders,
+        tile_threads(workers) as makers,
+    ):
         try:
             yield Pipeline(
                 config,
                 resolved.manifest,
                 resolved.engine,
+                Photographs(fetchers, config.max_pixels, stop),
                 decoders=decoders,
                 makers=makers,
                 batch_size=resolved.batch_size,
@@ -336,3 +347,7 @@ def open_pipeline(
 
 def _is_ready(item: Event | Future[list[FinishedTile]]) -> bool:
     return not isinstance(item, Future) or item.done()
+
+
+def _pixels(item: Event | _OpenRow) -> int:
+    return item.pixels if isinstance(item, _OpenRow) else 0

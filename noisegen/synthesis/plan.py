@@ -18,6 +18,7 @@ from noisegen.downscaling import downscaled_size
 from noisegen.errors import InputError, UsageError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, Manifest
+from noisegen.photographs import get_photograph
 from noisegen.png import png_encoder
 from noisegen.synthesis.choices import LAYOUTS
 from noisegen.synthesis.files import write_json
@@ -155,7 +156,8 @@ def choose_rows_per_shard(manifest: Manifest, config: BuildConfig) -> int:
         if isinstance(row, BadRow):
             continue
         try:
-            info = probe(row.path, max_pixels=config.max_pixels)
+            photograph = get_photograph(row.path, config.max_pixels)
+            info = probe(photograph, max_pixels=config.max_pixels)
             counts.append(len(config.tiles_of(info.height, info.width)))
         except InputError:
             continue
@@ -230,10 +232,10 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
     if folder.run_file.exists():
         check_run(folder, run)
         return
-    strange = [name for name in OUTPUT_NAMES if (folder.root / name).exists()]
+    strange = [name for name in OUTPUT_NAMES if folder.holds(name)]
     if strange:
         raise UsageError(
-            f"{folder.root} already holds {', '.join(strange)} but no run.json, so it is no dataset of "
+            f"{folder.place} already holds {', '.join(strange)} but no run.json, so it is no dataset of "
             "noisegen; give a new folder"
         )
     write_json(folder.run_file, run)
@@ -248,13 +250,13 @@ def check_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
     stored = folder.read_run()
     if stored.get("command") != run["command"]:
         raise UsageError(
-            f"{folder.root} was made by noisegen {stored.get('command')}, which only the same command can "
+            f"{folder.place} was made by noisegen {stored.get('command')}, which only the same command can "
             f"continue; give another folder to {run['command']}"
         )
     changes = differences(stored, run)
     if changes:
         raise UsageError(
-            f"{folder.root} was built with other settings; use them again or another folder: "
+            f"{folder.place} was built with other settings; use them again or another folder: "
             + "; ".join(changes)
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,16 +17,17 @@ from noisegen.models import (
     load_noise_model,
     prepare_for_synthesis,
 )
+from noisegen.remote import as_place, is_url, local_copy, parent_url
 from noisegen.synthesis.choices import OutputChoice
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.splits import parse_split
 from noisegen.synthesis.threads import usable_cores
 
-__all__ = ["ResolvedBuild", "request_record", "resolve_build"]
+__all__ = ["ResolvedBuild", "request_record", "resolved_build"]
 
 # arguments of `build_dataset` that name a file or folder
-PLACES = ("manifest", "output", "root", "model", "conditions")
+PLACES = ("manifest", "output", "root", "staging", "model", "conditions")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class ResolvedBuild:
     batch_size: int
 
 
-def resolve_build(
+@contextmanager
+def resolved_build(
     *,
     manifest: str | Path,
     model: str | Path,
@@ -84,8 +87,10 @@ def resolve_build(
     rows_per_shard: int | None,
     license: str,
     **_: object,
-) -> ResolvedBuild:
+) -> Iterator[ResolvedBuild]:
     """Checks the arguments of `noisegen.build_dataset`, others than those named here left aside.
+
+    A manifest and a model behind URLs are kept as temporary files as long as the block lasts.
 
     Raises:
         UsageError: the request cannot be carried out; the message says why.
@@ -118,23 +123,24 @@ def resolve_build(
         max_saturated=max_saturated,
         split=None if split is None else parse_split(split),
     )
-    photographs = Manifest.open(
-        Path(manifest), root=None if root is None else Path(root), allow_outside=allow_outside
-    )
-    engine = _make_engine(model, config, device)
-    if conditions is not None:
-        distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
-        config = replace(config, conditions=distribution.to_dict())
-    return ResolvedBuild(
-        config=config,
-        manifest=photographs,
-        engine=engine,
-        checkpoint_sha256=checkpoint_sha256(model),
-        checkpoint_licence=checkpoint_licence(model),
-        device=device,
-        workers=workers or usable_cores(),
-        batch_size=batch_size or (CUDA_BATCH if config.device == "cuda" else 1),
-    )
+    if root is None and isinstance(place := as_place(manifest), str):
+        root = parent_url(place)
+    with local_copy(manifest) as manifest_file, local_copy(model) as model_file:
+        photographs = Manifest.open(manifest_file, root=root, allow_outside=allow_outside)
+        engine = _make_engine(model_file, config, device)
+        if conditions is not None:
+            distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
+            config = replace(config, conditions=distribution.to_dict())
+        yield ResolvedBuild(
+            config=config,
+            manifest=photographs,
+            engine=engine,
+            checkpoint_sha256=checkpoint_sha256(model_file),
+            checkpoint_licence=checkpoint_licence(model_file),
+            device=device,
+            workers=workers or usable_cores(),
+            batch_size=batch_size or (CUDA_BATCH if config.device == "cuda" else 1),
+        )
 
 
 def request_record(request: Mapping[str, object]) -> dict[str, object]:
@@ -145,7 +151,7 @@ def request_record(request: Mapping[str, object]) -> dict[str, object]:
 def _recorded(name: str, value: object) -> object:
     if isinstance(value, Path):
         return str(value.absolute())
-    if isinstance(value, str) and name in PLACES and value != "default" and "://" not in value:
+    if isinstance(value, str) and name in PLACES and value != "default" and not is_url(value):
         return str(Path(value).absolute())
     return value
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from noisegen.errors import InputError, UsageError
+from noisegen.remote import as_place
 from noisegen.synthesis.build import run_build
 from noisegen.synthesis.files import read_json
 from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
-from noisegen.synthesis.resolve import resolve_build
+from noisegen.synthesis.resolve import resolved_build
 from noisegen.synthesis.row_conditions import ExpectedTiles
 from noisegen.synthesis.summary import BuildSummary
 
@@ -92,7 +93,13 @@ def retry_failed(
         UsageError: no dataset, its settings are not recorded, or they do not give this dataset any more.
         Interrupted, NoisegenError: as `noisegen.build_dataset`.
     """
-    folder = DatasetFolder(Path(dataset))
+    place = as_place(dataset)
+    if not isinstance(place, Path):
+        raise UsageError(
+            f"{place} is a URL, where only whole builds are made; delete state/SHARD.done.json of the shards that "
+            "failures.jsonl points to, and build again"
+        )
+    folder = DatasetFolder(place)
     request = _recorded_request(folder)
     moved = {"manifest": manifest, "root": root, "model": model, "workers": workers}
     request |= {name: value for name, value in moved.items() if value is not None}
@@ -103,24 +110,24 @@ def retry_failed(
     }
     hopeless: Counter[str] = Counter()
     tried: dict[Shard, list[Failure]] = {}
-    resolved = resolve_build(**request)
-    if resolved.manifest.sha256 != folder.read_run()["manifest_sha256"]:
-        raise UsageError(
-            f"{resolved.manifest.path} is not the manifest that {folder.root} was built from, or has changed; "
-            "give that one with --manifest"
-        )
-    expected = ExpectedTiles(resolved.config, resolved.engine.model)
-    for shard, failures in looked_at.items():
-        by_row = {failure.row: failure for failure in failures}
-        for row in resolved.manifest.rows(shard.start, shard.stop):
-            failure = by_row.get(row.index)
-            if failure is None:
-                continue
-            try:
-                expected.count(row)
-                tried.setdefault(shard, []).append(failure)
-            except InputError as error:
-                hopeless[error.reason] += 1
+    with resolved_build(**request) as resolved:
+        if resolved.manifest.sha256 != folder.read_run()["manifest_sha256"]:
+            raise UsageError(
+                f"{resolved.manifest.path} is not the manifest that {folder.root} was built from, or has changed; "
+                "give that one with --manifest"
+            )
+        expected = ExpectedTiles(resolved.config, resolved.engine.model)
+        for shard, failures in looked_at.items():
+            by_row = {failure.row: failure for failure in failures}
+            for row in resolved.manifest.rows(shard.start, shard.stop):
+                failure = by_row.get(row.index)
+                if failure is None:
+                    continue
+                try:
+                    expected.count(row)
+                    tried.setdefault(shard, []).append(failure)
+                except InputError as error:
+                    hopeless[error.reason] += 1
     redo = sorted({*tried, *_marked(folder)}, key=lambda shard: shard.index)
     build = run_build(request, redo=redo) if redo and not dry_run else None
     rows = {f.row for failures in tried.values() for f in failures}

@@ -12,6 +12,7 @@ from noisegen.errors import InputError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, ManifestRow
 from noisegen.models.protocol import NoiseModel
+from noisegen.photographs import get_photograph
 from noisegen.synthesis.engine import check_picture
 from noisegen.synthesis.plan import BuildConfig
 
@@ -73,7 +74,8 @@ class ExpectedTiles:
         if isinstance(row, BadRow):
             raise InputError(row.reason, row.message)
         self._conditions.choose(row)
-        info = probe(row.path, max_pixels=self._config.max_pixels)
+        photograph = get_photograph(row.path, self._config.max_pixels)
+        info = probe(photograph, max_pixels=self._config.max_pixels)
         dtype = np.uint8 if info.bits == 8 else np.uint16
         check_picture(self._model, np.zeros((1, 1, info.channels), dtype))
         return self._config.variants * len(self._config.tiles_of(info.height, info.width))

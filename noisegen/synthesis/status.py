@@ -14,6 +14,7 @@ from noisegen.synthesis.files import read_json
 from noisegen.synthesis.formats import assembly_of
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 from noisegen.synthesis.stages import Timing, bottleneck, shares
+from noisegen.synthesis.staging import opened_dataset
 
 __all__ = ["DatasetStatus", "dataset_status", "duration_text", "reasons_text"]
 
@@ -82,13 +83,18 @@ class DatasetStatus:
         return "\n".join(lines)
 
 
-def dataset_status(output: Path) -> DatasetStatus:
-    """Reads the state of a dataset, which may be in the making.
+def dataset_status(output: str | Path) -> DatasetStatus:
+    """Reads the state of a dataset in a folder or at a URL, which may be in the making.
 
     Raises:
-        UsageError: the folder holds no dataset.
+        UsageError: there is no dataset.
+        RemoteError: the URL cannot be read.
     """
-    folder = DatasetFolder(output)
+    with opened_dataset(output) as folder:
+        return _status(folder)
+
+
+def _status(folder: DatasetFolder) -> DatasetStatus:
     run = folder.read_run()
     shards = folder.shards()
     running = _is_running(folder)

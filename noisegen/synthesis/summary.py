@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from noisegen.synthesis.card import dataset_card
@@ -25,7 +24,7 @@ class BuildSummary:
     """The outcome of a build.
 
     Attributes:
-        output: the dataset's folder.
+        output: the dataset's folder or URL.
         shards, shards_built: in the dataset, and made by this call (the others were there).
         tiles: in the dataset.
         megapixels: in the dataset's noisy tiles.
@@ -35,7 +34,7 @@ class BuildSummary:
         lost: rows of shards to be retried that have tiles but fail now; those shards were kept as they were.
     """
 
-    output: Path
+    output: str
     shards: int
     shards_built: int
     tiles: int
@@ -66,7 +65,7 @@ class BuildSummary:
         if self.failures:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.failures.items())
             lines.append(
-                f"{sum(self.failures.values())} photographs failed ({reasons}), see {self.output / 'failures.jsonl'}"
+                f"{sum(self.failures.values())} photographs failed ({reasons}), see {self.output}/failures.jsonl"
             )
         lines += [
             f"kept as it was: the shard of row {failure.row}, which has tiles but cannot be used now: {failure.message}"
@@ -85,6 +84,7 @@ def derived_files(folder: DatasetFolder) -> tuple[dict[str, Any], dict[str, byte
     run = folder.read_run()
     tile_size = int(run["config"]["tile_size"])
     markers = _light_markers(folder)
+    folder.fetch(folder.index_file(marker.shard).relative_to(folder.root).as_posix() for marker in markers)
     failures = [failure for marker in markers for failure in marker.failures]
     tiles = sum(marker.tiles for marker in markers)
     left_out: Counter[str] = Counter()

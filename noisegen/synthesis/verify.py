@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from noisegen.errors import InputError, UsageError
-from noisegen.synthesis.files import record_file, write_json
+from noisegen.synthesis.files import record_file
 from noisegen.synthesis.formats import Format, assembly_of, format_named
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 from noisegen.synthesis.records import pixel_hash, read_index
+from noisegen.synthesis.staging import opened_dataset
 from noisegen.synthesis.summary import derived_files
 from noisegen.synthesis.threads import usable_cores, worker_threads
 
@@ -55,16 +56,23 @@ class VerifyReport:
         return "\n".join(lines)
 
 
-def verify_dataset(output: Path, *, workers: int | None = None) -> VerifyReport:
+def verify_dataset(output: str | Path, *, workers: int | None = None) -> VerifyReport:
     """Reads every file of the finished shards and compares it with marker and index table.
+
+    From a URL each worker copies one shard at a time into a temporary folder.
 
     A damaged shard gets a mark (``state/SHARD.bad.json``) that makes the next build redo it; a mark on a shard
     that proves whole is removed. Nothing else is changed.
 
     Raises:
-        UsageError: the folder holds no dataset.
+        UsageError: there is no dataset.
+        RemoteError: the URL cannot be read.
     """
-    folder = DatasetFolder(output)
+    with opened_dataset(output) as folder:
+        return _verify(folder, workers)
+
+
+def _verify(folder: DatasetFolder, workers: int | None) -> VerifyReport:
     run = folder.read_run()
     output_format = format_named(run["config"]["format"])
     shards = folder.shards()
@@ -72,28 +80,33 @@ def verify_dataset(output: Path, *, workers: int | None = None) -> VerifyReport:
     problems: dict[str, list[str]] = {}
     tiles = 0
     with worker_threads(workers or usable_cores()) as pool:
-        checks = pool.map(lambda shard: _check(folder, output_format, shard), begun)
+        checks = pool.map(lambda shard: _check_at_hand(folder, output_format, shard), begun)
         for shard, (count, found) in zip(begun, checks, strict=True):
             tiles += count
             if found:
                 problems[shard.name] = found
-                write_json(folder.bad_file(shard), {"shard": shard.name, "problems": found})
-            else:
-                folder.bad_file(shard).unlink(missing_ok=True)
+            folder.set_bad(shard, found)
     assembly = assembly_of(run["config"]["format"])
     if assembly is not None and len(begun) == len(shards) and not problems:
         found = assembly.problems(folder, shards)
         if found:
             problems[run["config"]["format"]] = found
     if len(begun) == len(shards) and not problems:
+        _, tables = derived_files(folder)
+        folder.fetch(tables)
         stale = [
             f"{name} does not agree with the shards"
-            for name, content in derived_files(folder)[1].items()
+            for name, content in tables.items()
             if not (folder.root / name).is_file() or (folder.root / name).read_bytes() != content
         ]
         if stale:
             problems["dataset"] = stale
     return VerifyReport(len(begun), len(shards) - len(begun), tiles, problems)
+
+
+def _check_at_hand(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[int, list[str]]:
+    with folder.at_hand(shard):
+        return _check(folder, output_format, shard)
 
 
 def _check(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[int, list[str]]:

@@ -24,6 +24,7 @@ LOCK_PATIENCE_SECONDS = 1.0
 
 def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Shard]) -> None:
     """Removes all traces of the given shards, markers first so that none is left without its files."""
+    folder.withdraw(shards)
     for shard in shards:
         folder.marker_file(shard).unlink(missing_ok=True)
     sync(folder.state)
@@ -133,14 +134,15 @@ def locked(folder: DatasetFolder) -> Iterator[None]:
         lock = (folder.state / "lock").open("a")
     except OSError as error:
         raise UsageError(
-            f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written with -o"
+            f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written "
+            "with -o, or for a URL with --staging"
         ) from error
     with lock:
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         while not _try_lock(lock):
             if time.monotonic() > deadline:
                 raise UsageError(
-                    f"another command is writing into {folder.root}; wait for it or give another folder"
+                    f"another command is writing into {folder.place}; wait for it or give another folder"
                 )
             time.sleep(0.05)
         yield

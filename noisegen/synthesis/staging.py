@@ -1,0 +1,277 @@
+"""Datasets behind URLs: shards are made in a local staging folder, uploaded, and forgotten there.
+
+What lies at the URL is the truth; nothing in the staging folder outlives a build. A shard's files go up first and
+its marker last. Two builds with the same settings at one URL write the same bytes and only waste work; of two with
+different settings, the one whose run.json was overwritten stops at its next shard.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import xxhash
+
+from noisegen.errors import NoisegenError, UsageError
+from noisegen.remote import (
+    abort_uploads,
+    as_place,
+    delete_all,
+    download_all,
+    fetch,
+    list_files,
+    upload,
+    upload_all,
+)
+from noisegen.synthesis.interrupt import Interrupted, StopRequest
+from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
+
+__all__ = ["StagedFolder", "dataset_at", "opened_dataset"]
+
+# how long an interrupted build waits for the upload under way, in seconds
+PATIENCE = 5.0
+
+# a file of one tile or of a noisy version of a photograph, see `noisegen.synthesis.layout.tile_key_name`
+_TILE_FILE = re.compile(r".+/(\d{8,})-\d{2,}(-\d{5,}-\d{5,})?\.[^/]*")
+
+
+@dataclass(frozen=True)
+class StagedFolder(DatasetFolder):
+    """The staging folder of a dataset at a URL.
+
+    Attributes:
+        url: of the dataset, without a slash at its end.
+        sizes: of the files there, by their path within the dataset.
+        strays: files there of tiles of unfinished shards, by the shard's number.
+    """
+
+    url: str
+    sizes: dict[str, int] = field(default_factory=dict, repr=False)
+    strays: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
+
+    @property
+    def place(self) -> str:
+        return self.url
+
+    def holds(self, name: str) -> bool:
+        return any(known == name or known.startswith(f"{name}/") for known in self.sizes)
+
+    def size_of(self, name: str) -> int:
+        if name not in self.sizes:
+            raise FileNotFoundError(f"{self.url}/{name}")
+        return self.sizes[name]
+
+    def pull(self) -> None:
+        self.discard()
+        self.sizes.update(list_files(self.url))
+        state = re.compile(r"run\.json|state/[^/]+\.json")
+        self.fetch(name for name in self.sizes if state.fullmatch(name))
+
+    def fetch(self, names: Iterable[str]) -> None:
+        absent = [name for name in names if name in self.sizes and not (self.root / name).exists()]
+        download_all(self.url, self.root, absent)
+
+    @contextmanager
+    def at_hand(self, shard: Shard) -> Iterator[None]:
+        try:
+            marker = self.read_marker(shard)
+        except UsageError:
+            marker = None
+        names = list(marker.files) if marker else []
+        try:
+            self.fetch(names)
+            yield
+        finally:
+            self._forget(shard, names)
+
+    def set_bad(self, shard: Shard, problems: Sequence[str]) -> None:
+        super().set_bad(shard, problems)
+        name = self._name(self.bad_file(shard))
+        if problems:
+            self._send([name])
+        elif name in self.sizes:
+            self._delete([name])
+
+    def withdraw(self, shards: Sequence[Shard]) -> None:
+        abort_uploads(self.url)
+        markers = [self._name(self.marker_file(shard)) for shard in shards]
+        self._delete(name for name in markers if name in self.sizes)
+        names = {shard.name for shard in shards}
+        self._delete(
+            [name for name in self.sizes if name.startswith("state/") and name[6:].split(".")[0] in names]
+        )
+        rows_per_shard = self.read_run()["config"]["rows_per_shard"]
+        indices = {shard.index for shard in shards}
+        for name in self.sizes:
+            tile = _TILE_FILE.fullmatch(name)
+            if tile and (index := int(tile[1]) // rows_per_shard) in indices:
+                self.strays[index].append(name)
+
+    def publish(self) -> None:
+        names = [
+            path.name for path in self.root.iterdir() if path.is_file() and not path.name.startswith(".")
+        ]
+        host = self.state / "host.json"
+        if host.exists():
+            names.append(self._name(host))
+        self._send(name for name in sorted(names) if name != "run.json" or name not in self.sizes)
+
+    @contextmanager
+    def outbox(self, stop: StopRequest) -> Iterator[Callable[[Marker], None]]:
+        outbox = _Outbox(self, stop)
+        try:
+            yield outbox.send
+            outbox.wait()
+        except Interrupted:
+            outbox.abandon()
+            raise
+        except BaseException:
+            with suppress(NoisegenError, OSError):
+                outbox.wait()
+            raise
+
+    def discard(self) -> None:
+        self.sizes.clear()
+        self.strays.clear()
+        for path in [*self.root.glob("*"), *self.state.glob("*")]:
+            if path.is_dir() and path != self.state:
+                shutil.rmtree(path)
+            elif path.is_file() and path != self.state / "lock":
+                path.unlink()
+
+    def upload_shard(self, marker: Marker, pause: Callable[[float], object]) -> None:
+        """Uploads a finished shard, its marker last, and forgets its data here.
+
+        Raises:
+            RemoteError: it cannot be uploaded.
+            UsageError: a build with other settings has taken over the URL.
+        """
+        upload_all(self.root, self.url, marker.files, pause=pause)
+        strays = set(self.strays.pop(marker.shard.index, ())) - set(marker.files)
+        self._delete(strays)
+        done = self.marker_file(marker.shard)
+        beside = [self._name(path) for path in self.state.glob(f"{marker.shard.name}.*.json") if path != done]
+        self._send(beside, pause)
+        if fetch(f"{self.url}/run.json", pause=pause) != self.run_file.read_bytes():
+            raise UsageError(
+                f"another build with other settings writes to {self.url} since this one began; "
+                "give one of them another place"
+            )
+        self._send([self._name(done)], pause)
+        self.sizes.update({name: record.size for name, record in marker.files.items()})
+        self._forget(marker.shard, marker.files)
+
+    def _send(self, names: Iterable[str], pause: Callable[[float], object] | None = None) -> None:
+        for name in names:
+            if pause is None:
+                upload(self.root / name, f"{self.url}/{name}")
+            else:
+                upload(self.root / name, f"{self.url}/{name}", pause=pause)
+            self.sizes[name] = (self.root / name).stat().st_size
+
+    def _delete(self, names: Iterable[str]) -> None:
+        gone = list(names)
+        delete_all(self.url, gone)
+        for name in gone:
+            self.sizes.pop(name, None)
+
+    def _forget(self, shard: Shard, names: Iterable[str]) -> None:
+        """Removes a shard's files here, but for the index table, which is small and needed at the end."""
+        index = self._name(self.index_file(shard))
+        for name in names:
+            if name in self.sizes and name != index:
+                (self.root / name).unlink(missing_ok=True)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+class _Outbox:
+    """Uploads one shard while the next is made."""
+
+    def __init__(self, folder: StagedFolder, stop: StopRequest) -> None:
+        self._folder = folder
+        self._stop = stop
+        self._abandoned = threading.Event()
+        self._upload: Future[None] | None = None
+
+    def send(self, marker: Marker) -> None:
+        """Begins to upload a shard, once the one before it is there."""
+        self.wait()
+        self._upload = Future()
+        # a daemon, so that a server that does not answer cannot keep an interrupted process alive
+        threading.Thread(target=self._run, args=(self._upload, marker), daemon=True).start()
+
+    def wait(self) -> None:
+        """Waits for the upload under way, and raises its error."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            self._stop.result(upload)
+
+    def abandon(self) -> None:
+        """Gives the upload under way a moment, then leaves it alone."""
+        self._abandoned.set()
+        if self._upload is not None:
+            with suppress(Exception):
+                self._upload.result(PATIENCE)
+
+    def _run(self, upload: Future[None], marker: Marker) -> None:
+        try:
+            self._folder.upload_shard(marker, self._abandoned.wait)
+        except BaseException as error:  # handed to the thread that waits
+            upload.set_exception(error)
+        else:
+            upload.set_result(None)
+
+
+def dataset_at(place: str | Path, staging: Path | None = None) -> DatasetFolder:
+    """The dataset at a path or URL, for a build.
+
+    Args:
+        place: where it is or will be.
+        staging: folder that a staging folder is made in; by default one under the system's for temporary files.
+
+    Raises:
+        UsageError: the folder for temporary files cannot be used.
+    """
+    place = as_place(place)
+    if isinstance(place, Path):
+        return DatasetFolder(place)
+    if staging is None:
+        staging = Path(tempfile.gettempdir()) / f"noisegen-{os.getuid()}"
+        try:
+            staging.mkdir(mode=0o700, exist_ok=True)
+            foreign = staging.stat().st_uid != os.getuid()
+        except OSError as error:
+            raise UsageError(
+                f"cannot make {staging}: {error.strerror}; give a folder with --staging"
+            ) from error
+        if foreign:
+            raise UsageError(f"{staging} belongs to another user; give a folder with --staging")
+    return StagedFolder(staging / f"staging-{xxhash.xxh3_64_hexdigest(place.encode())}", place)
+
+
+@contextmanager
+def opened_dataset(place: str | Path) -> Iterator[DatasetFolder]:
+    """The dataset at a path or URL, for a look at it; what is fetched lasts as long as the block.
+
+    Raises:
+        RemoteError: the URL cannot be read.
+    """
+    place = as_place(place)
+    if isinstance(place, Path):
+        yield DatasetFolder(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="noisegen-") as temporary:
+        folder = StagedFolder(Path(temporary), place)
+        folder.pull()
+        yield folder
