@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -17,9 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from remote_fixtures import Fault, S3Server, running_server
-from synthesis_fixtures import invoke, photograph, save_photograph
+from synthesis_fixtures import VOCABULARY, invoke, photograph, save_photograph
 
 from noisegen import remote, stores
+from noisegen.denoising.sources import open_source, parse_source
 from noisegen.errors import InputError, UsageError
 from noisegen.images import EncodedPicture, probe, read_exif, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
@@ -45,6 +48,11 @@ class FlakyFileSystem(MemoryFileSystem):
         if self.errors:
             raise self.errors.pop(0)
         return MemoryFileSystem.cat_file(self, path, start, end, **options)
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
 
 
 class HttpError(Exception):
@@ -340,7 +348,23 @@ def test_a_copy_of_a_url_lasts_as_long_as_it_is_needed(
 
 def test_training_says_that_it_reads_local_photographs_only(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": ["s3://bucket/a.png"]}), tmp_path / "manifest.parquet")
-    out = str(tmp_path / "denoiser.safetensors")
-    result = invoke("train-denoiser", str(tmp_path / "manifest.parquet"), "-o", out, "--max-failures", "0")
-    assert result.exit_code == 2
-    assert "s3://bucket/a.png: training reads local files only" in result.output
+    with pytest.raises(UsageError, match=r"s3://bucket/a.png: training reads local files only"):
+        open_source(
+            parse_source(str(tmp_path / "manifest.parquet")),
+            split=None,
+            vocabulary=VOCABULARY,
+            max_failures=0,
+        )
+
+
+def test_photographs_come_over_http_too(tmp_path: Path) -> None:
+    save_photograph(tmp_path / "a b.png", photograph(30, 40))
+    handler = functools.partial(SilentHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        picture = get_photograph(f"{url}/a b.png", 10**6)
+        assert np.array_equal(read_image(picture), read_image(tmp_path / "a b.png"))
+        with pytest.raises(InputError, match="no such file"):
+            get_photograph(f"{url}/b.png", 10**6)
+        server.shutdown()

@@ -119,22 +119,21 @@ def test_file_urls_are_local_paths(place: Workplace, webdataset: dict[str, bytes
 
 
 def test_a_build_killed_between_uploads_is_completed_from_another_machine(
-    store: S3Server, place: Workplace, local: tuple[str, dict[str, bytes]], tmp_path: Path
+    store: S3Server, place: Workplace, webdataset: dict[str, bytes], tmp_path: Path
 ) -> None:
-    output_format, expected = local
     bucket = store.bucket()
     url = f"s3://{bucket}/dataset"
-    process = start(place, url, tmp_path / "one", "--format", output_format)
+    process = start(place, url, tmp_path / "one")
     while not store.made("PUT", f"{bucket}/dataset/state/000002"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)
     process.kill()
     process.communicate()
     there = {name: data for name, data in store.contents(bucket, "dataset").items() if "done" in name}
-    assert there.items() <= expected.items()
+    assert there.items() <= webdataset.items()
     begun = len(store.requests)
-    assert build(place, url, format=output_format).shards_built == 6 - len(there)
-    assert store.contents(bucket, "dataset") == expected
+    assert build(place, url).shards_built == 6 - len(there)
+    assert store.contents(bucket, "dataset") == webdataset
     put = [path for verb, path in store.requests[begun:] if verb == "PUT" and "done.json" in path]
     assert len(put) == 6 - len(there)
 

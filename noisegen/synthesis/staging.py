@@ -32,6 +32,7 @@ from noisegen.remote import (
     upload,
     upload_all,
 )
+from noisegen.stores import RemoteError
 from noisegen.synthesis.interrupt import Interrupted, StopRequest
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 
@@ -102,7 +103,9 @@ class StagedFolder(DatasetFolder):
             self._delete([name])
 
     def withdraw(self, shards: Sequence[Shard]) -> None:
-        abort_uploads(self.url)
+        # leftovers cost space only; not everybody may list them, and not every store can
+        with suppress(RemoteError):
+            abort_uploads(self.url)
         markers = [self._name(self.marker_file(shard)) for shard in shards]
         self._delete(name for name in markers if name in self.sizes)
         names = {shard.name for shard in shards}
@@ -213,9 +216,9 @@ class _Outbox:
 
     def wait(self) -> None:
         """Waits for the upload under way, and raises its error."""
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            self._stop.result(upload)
+        if self._upload is not None:
+            self._stop.result(self._upload)
+            self._upload = None
 
     def abandon(self) -> None:
         """Gives the upload under way a moment, then leaves it alone."""
