@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisegen.condition_draw import ConditionDraw
-from noisegen.conditions import Condition
 from noisegen.downscaling import downscale
 from noisegen.errors import InputError
 from noisegen.images import probe, read_image
@@ -29,6 +27,7 @@ from noisegen.synthesis.layout import Failure, Shard, tile_key_name
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash
+from noisegen.synthesis.row_conditions import ChosenCondition, RowConditions
 from noisegen.synthesis.selection import TileSelection
 from noisegen.synthesis.splits import split_of
 from noisegen.tiles import Tile
@@ -85,13 +84,6 @@ Event = ShardBegins | ShardEnds | RowFailed | RowDone | TilesDone | TilesLeftOut
 
 
 @dataclass(frozen=True)
-class _ChosenCondition:
-    condition: Condition
-    rule: str
-    drawn: bool
-
-
-@dataclass(frozen=True)
 class _Cut:
     """A decoded photograph and the tiles that it is to give."""
 
@@ -105,7 +97,7 @@ class _OpenRow:
     """A row that looks good so far: its photograph is being decoded."""
 
     row: ManifestRow
-    conditions: list[_ChosenCondition]  # one for each variant
+    conditions: list[ChosenCondition]  # one for each variant
     cut: Future[_Cut]
     pixels: int
 
@@ -115,7 +107,7 @@ class _PlannedTile:
     row: ManifestRow
     variant: int
     tile: Tile
-    chosen: _ChosenCondition
+    chosen: ChosenCondition
     job: TileJob
 
 
@@ -146,11 +138,7 @@ class Pipeline:
     ) -> None:
         self._config = config
         self._selection = TileSelection(config.min_sharpness, config.max_flat, config.max_saturated)
-        self._draw = (
-            None
-            if config.conditions is None
-            else ConditionDraw.parse(config.conditions, engine.model.vocabulary)
-        )
+        self._conditions = RowConditions(config, engine.model.vocabulary)
         self._manifest = manifest
         self._engine = engine
         self._decoders = decoders
@@ -234,7 +222,7 @@ class Pipeline:
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
                     continue
                 try:
-                    conditions = [self._choose(row, variant) for variant in range(self._config.variants)]
+                    conditions = self._conditions.of(row)
                     info = probe(row.path, max_pixels=self._config.max_pixels)
                 except InputError as error:
                     yield self._failed(row, error)
@@ -242,16 +230,6 @@ class Pipeline:
                 cut = self._decoders.submit(self._cut, row)
                 yield _OpenRow(row, conditions, cut, info.width * info.height)
             yield ShardEnds(shard)
-
-    def _choose(self, row: ManifestRow, variant: int) -> _ChosenCondition:
-        config, vocabulary = self._config, self._engine.model.vocabulary
-        camera = config.camera if config.camera is not None else row.camera
-        iso = config.iso if config.iso is not None else row.iso
-        if self._draw is None:
-            condition = vocabulary.draw(config.seed, row.id, variant, camera, iso)
-        else:
-            condition = self._draw.draw(vocabulary, config.seed, row.id, variant, camera, iso)
-        return _ChosenCondition(condition, vocabulary.resolve(condition).rule, camera is None or iso is None)
 
     def _failed(self, row: ManifestRow, error: InputError) -> RowFailed:
         base = self._manifest.base
