@@ -133,7 +133,9 @@ def read_condition_draw(path: Path, vocabulary: Vocabulary) -> ConditionDraw:
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping):
-        raise UsageError(f"{path} needs the key 'cameras'")
+        raise UsageError(
+            f"{path} needs the key 'cameras', as in cameras: {{S6: {{weight: 2, iso: [100, 800]}}}}"
+        )
     try:
         _check_keys(content, ("cameras",), "the file")
         return ConditionDraw.parse(content.get("cameras"), vocabulary)

@@ -1,92 +1,137 @@
-"""Measures of clean tiles by which they are chosen, and splits of the photographs."""
+"""Which pairs a model is trained and validated on."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from pathlib import Path
 
-import numpy as np
 import pytest
-from synthesis_fixtures import photograph
+from click.testing import CliRunner
+from training_fixtures import recipe, shrink, write_pair, write_table
 
+from noisegen.cli import main
 from noisegen.errors import UsageError
-from noisegen.synthesis.selection import TileSelection, flat_share, saturated_share, sharpness
-from noisegen.synthesis.splits import parse_split, split_of
-from noisegen.tiles import tile_grid
+from noisegen.fitting.run import train_noise_model
+from noisegen.fitting.selection import Selection, select_pairs
+from noisegen.models.checkpoint import read_checkpoint
 
-SHARES = {"train": 0.8, "val": 0.15, "test": 0.05}
-
-
-def test_sharpness_is_the_deviation_of_the_laplacian_in_grey_levels() -> None:
-    noise = np.random.default_rng(0).normal(100, 5, (256, 256, 1)).round().astype(np.uint8)
-    # four neighbours and four times the middle: sqrt(4 + 16) times the deviation of white noise
-    assert sharpness(noise, 8) == pytest.approx(5 * np.sqrt(20), rel=0.02)
-    assert sharpness(np.repeat(noise, 3, axis=2), 8) == pytest.approx(sharpness(noise, 8), rel=1e-4)
-    slope = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None], (64, 64, 3))
-    assert sharpness(slope, 8) == pytest.approx(0, abs=1e-4)
-    assert sharpness(noise[:2], 8) == 0
+ROWS = {
+    "a1": ("A", 100, "train"),
+    "a2": ("A", 100, "val"),
+    "b1": ("B", 800, "train"),
+    "b2": ("B", 800, "val"),
+    "c2": ("C", 400, "val"),
+}
 
 
-def test_measures_do_not_depend_on_the_bit_depth() -> None:
-    deep = photograph(64, 64, bits=12)
-    eight = (deep >> 4).astype(np.uint8)
-    assert sharpness(deep, 12) == pytest.approx(sharpness(eight, 8), rel=0.2)
-    assert sharpness(deep, 12) == pytest.approx(sharpness(deep * np.uint16(16), 16), rel=1e-4)
-    assert saturated_share(np.full((4, 4, 1), 4095, np.uint16), 12) == 1
-    assert saturated_share(np.full((4, 4, 1), 4095, np.uint16), 16) == 0
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    for name in ROWS:
+        write_pair(tmp_path, name, 6)
+    return write_table(tmp_path, ROWS)
 
 
-def test_flat_share_counts_blocks_and_saturated_share_pixels() -> None:
-    tile = np.full((64, 64, 3), 50, np.uint8)
-    assert (flat_share(tile, 8), saturated_share(tile, 8)) == (1, 0)
-    tile[:16] = np.random.default_rng(0).integers(0, 255, (16, 64, 3))
-    assert flat_share(tile, 8) == 0.75
-    tile[:, :32, 1] = 255  # one channel is enough
-    assert saturated_share(tile, 8) == 0.5
-    assert flat_share(tile[:5, :5], 8) == 0
+def names(selection: Selection) -> tuple[str, str]:
+    return tuple(  # type: ignore[return-value]
+        " ".join(pair.name.removesuffix("_noisy") for pair in part)
+        for part in (selection.training, selection.validation)
+    )
 
 
-def test_a_tile_is_left_out_by_the_first_limit_that_it_breaks() -> None:
-    picture = np.random.default_rng(0).integers(0, 200, (64, 128, 3), dtype=np.uint8)
-    picture[:, 64:] = 255
-    grid = tile_grid(64, 128, 64)
-    assert TileSelection().choose(picture, grid, 8) == (grid, {})
-    kept, left_out = TileSelection(max_saturated=0.1).choose(picture, grid, 8)
-    assert (kept, left_out) == (grid[:1], {"saturated": 1})
-    assert TileSelection(1.0, 0.5, 0.1).choose(picture, grid, 8) == (grid[:1], {"blurred": 1})
-    assert TileSelection(None, 0.5, 0.1).choose(picture, grid, 8) == (grid[:1], {"flat": 1})
+def test_a_marked_table_is_trained_and_validated_as_it_says(table: Path) -> None:
+    selection = select_pairs(table)
+    assert names(selection) == ("a1 b1", "a2 b2")
+    assert selection.not_covered == 1
 
 
-def test_splits_have_their_shares_and_do_not_move_with_order_or_company() -> None:
-    ids = [f"photo {n}" for n in range(8000)]
-    splits = {name: split_of(SHARES, 0, name) for name in ids}
-    counts = Counter(splits.values())
-    for name, share in SHARES.items():
-        assert counts[name] / len(ids) == pytest.approx(share, abs=0.015)
-    reordered = dict(reversed(SHARES.items()))
-    assert all(split_of(reordered, 0, name) == split for name, split in splits.items())
-    assert any(split_of(SHARES, 1, name) != split for name, split in splits.items())
-    assert split_of(None, 0, "photo") == ""
+def test_no_validation_where_none_is_wanted_or_the_training_is_on_other_rows(table: Path) -> None:
+    assert names(select_pairs(table, validate_split="")) == ("a1 b1", "")
+    assert names(select_pairs(table, split="val")) == ("a2 b2 c2", "")
+    table.write_text(table.read_text().replace(",val", ","))
+    assert names(select_pairs(table)) == ("a1 b1", "")
 
 
-def test_a_split_is_written_as_names_and_shares() -> None:
-    assert parse_split("train:0.8, val:0.15,test:0.05") == SHARES
-    assert parse_split("all:1") == {"all": 1.0}
+def test_another_split_can_be_validated_on(table: Path) -> None:
+    assert names(select_pairs(table, split="val", validate_split="train")) == ("a2 b2 c2", "a1 b1")
+    with pytest.raises(UsageError, match="split 'test' does not occur"):
+        select_pairs(table, validate_split="test")
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("train:0.9,val:0.2", "sum to 1.1, not to 1"),
-        ("train:0.9", "sum to 0.9"),
-        ("train", "not NAME:SHARE"),
-        ("", "not NAME:SHARE"),
-        ("../up:1", "plain name"),
-        ("train:0.5,train:0.5", "twice"),
-        ("train:x,val:0.5", "no number but 'x'"),
-        ("train:-1,val:2", "between 0 and 1"),
-        ("train:nan,val:0.5", "between 0 and 1"),
-    ],
-)
-def test_other_splits_are_refused_with_what_is_wrong(text: str, complaint: str) -> None:
-    with pytest.raises(UsageError, match=complaint):
-        parse_split(text)
+def test_cameras_restrict_training_and_validation(table: Path) -> None:
+    assert names(select_pairs(table, cameras=["B"])) == ("b1", "b2")
+    assert select_pairs(table, cameras=["B"]).not_covered == 0
+    assert names(select_pairs(table, cameras=["B", "A"])) == ("a1 b1", "a2 b2")
+    with pytest.raises(UsageError, match="no pair of camera 'C'; there are: A, B"):
+        select_pairs(table, cameras=["C"])
+
+
+def test_validation_on_nothing_that_is_trained_on_is_refused_where_it_was_asked_for(table: Path) -> None:
+    table.write_text(table.read_text().replace("B,800,val", "B,900,val").replace("A,100,val", "A,90,val"))
+    assert names(select_pairs(table)) == ("a1 b1", "")
+    with pytest.raises(UsageError, match="no pair of split 'val' is of a camera and ISO"):
+        select_pairs(table, validate_split="val")
+
+
+def test_bad_pairs_are_left_out_where_that_is_wanted(table: Path) -> None:
+    folder = table.parent
+    (folder / "b2_clean.png").unlink()
+    write_pair(folder, "other", 6, size=(80, 120))
+    (folder / "a1_noisy.png").write_bytes((folder / "other_noisy.png").read_bytes())
+    with pytest.raises(UsageError, match="1 problem"):
+        select_pairs(table)
+    selection = select_pairs(table, exclude_bad=True)
+    assert names(selection) == ("b1", "")
+    assert [(row, name) for row, name, _ in selection.excluded] == [(1, "a1_noisy"), (4, "b2_noisy")]
+    assert "size_mismatch" in selection.excluded[0][2] and "unreadable" in selection.excluded[1][2]
+    with pytest.raises(UsageError, match=r"no good pair of camera A to train on; bad are:\s+row 1, a1_noisy"):
+        select_pairs(table, exclude_bad=True, cameras=["A"])
+
+
+def test_the_command_lists_what_it_leaves_out_and_the_card_does_too(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch)
+    (table.parent / "a1_clean.png").unlink()
+    output = table.parent / "model.safetensors"
+    command = [
+        "train-noise-model",
+        str(table),
+        "-o",
+        str(output),
+        "--exclude-bad",
+        "--camera",
+        "A",
+        "--camera",
+        "B",
+    ]
+    options = ["--steps", "1", "--batch", "2", "--patch", "64", "-q", "--device", "cpu"]
+    result = CliRunner().invoke(main, command + options)
+    assert result.exit_code == 0, result.output
+    assert "row 1, a1_noisy: left out: unreadable" in result.stderr
+    card = read_checkpoint(output).card
+    ((row, name, problems),) = card["excluded_pairs"]
+    assert (row, name) == (1, "a1_noisy") and "a1_clean.png" in problems
+    assert card["training_pairs"]["conditions"] == [["B", 800, 1]]
+
+
+def test_a_camera_s_model_knows_that_camera_alone(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch)
+    output = table.parent / "b.safetensors"
+    train_noise_model(table, output, recipe(steps=1), cameras=["B"], quiet=True)
+    checkpoint = read_checkpoint(output)
+    assert checkpoint.vocabulary is not None and checkpoint.vocabulary.cameras == ("B",)
+    assert checkpoint.card["selection"]["conditions"][0][:2] == ["B", 800]
+
+
+def test_a_camera_s_model_can_be_scored_on_that_camera_alone(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch)
+    output = table.parent / "b.safetensors"
+    train_noise_model(table, output, recipe(steps=1), cameras=["B"], quiet=True)
+    command = ["eval-noise", str(output), str(table), "--against", "", "--json", "--device", "cpu"]
+    every, one = (CliRunner().invoke(main, [*command, *extra]) for extra in ([], ["--camera", "B"]))
+    assert (every.exit_code, one.exit_code) == (3, 0), every.output + one.output
+    rows = json.loads(one.stdout)["scores"]["b"]
+    assert [row["condition"] for row in rows] == [{"camera": "B", "iso": 800}]
+    assert CliRunner().invoke(main, [*command, "--camera", "D"]).exit_code == 2

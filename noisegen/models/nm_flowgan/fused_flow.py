@@ -50,7 +50,7 @@ class FusedFlow:
         strength: see `NoiseModel.sample`.
     """
 
-    def __init__(self, flow: PixelFlow, levels: float, code: ConditionCode, strength: float = 1.0) -> None:
+    def __init__(self, flow: PixelFlow, levels: float, code: ConditionCode, strength: float) -> None:
         self.tail_inverse = self.gamma_inverse = self.toe = None
         # What all pixels' log-scales have in common: of the unit, and of the halves and powers in `render`.
         common = code.onehot.new_full((1, 1, 1, 1), math.log(levels) + math.log(strength))
