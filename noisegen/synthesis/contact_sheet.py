@@ -10,9 +10,10 @@ from itertools import accumulate
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from noisegen.errors import InputError, NoisegenError
 from noisegen.png import encode_png
 from noisegen.synthesis.formats import Format
-from noisegen.synthesis.layout import DatasetFolder, Marker
+from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 from noisegen.synthesis.records import read_index
 
 __all__ = ["contact_sheet"]
@@ -34,6 +35,9 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
 
     Returns:
         A PNG, a pure function of the shards; None where there are no tiles.
+
+    Raises:
+        NoisegenError: a tile that it shows is damaged.
     """
     ends = list(accumulate(marker.tiles for marker in markers))
     total = ends[-1] if ends else 0
@@ -52,8 +56,7 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         at = bisect_right(ends, place)
         shard = markers[at].shard
         record = read_index(folder.index_file(shard))[place - (ends[at] - markers[at].tiles)]
-        with closing(output_format.open_tiles(folder, shard)) as tiles:
-            noisy, clean = tiles.read(str(record["key"]))
+        noisy, clean = _read(folder, output_format, shard, str(record["key"]))
         top = LABEL + i * (CELL + LABEL + MARGIN)
         label = (
             f"{record['camera']}  ISO {record['iso']}  noise std {record['noise_std']:.2f}"
@@ -66,6 +69,18 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
         for column, picture in enumerate((clean, noisy, _amplified(noisy, clean, bits))):
             sheet.paste(_cell(picture, bits), (MARGIN + column * (CELL + MARGIN), top + LABEL))
     return encode_png(np.asarray(sheet))
+
+
+def _read(
+    folder: DatasetFolder, output_format: Format, shard: Shard, key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with closing(output_format.open_tiles(folder, shard)) as tiles:
+            return tiles.read(key)
+    except (InputError, KeyError, OSError) as error:
+        raise NoisegenError(
+            f"{folder.root}: tile {key} is damaged ({error}); run noisegen verify, then the same command again"
+        ) from error
 
 
 def _amplified(noisy: np.ndarray, clean: np.ndarray, bits: int) -> np.ndarray:
