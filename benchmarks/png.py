@@ -66,7 +66,7 @@ def main() -> None:
     for deflate in [isal, None] if isal is not None else [None]:
         png.isal_zlib = deflate
         for level in PNG_LEVELS:
-            if level != "stored" or deflate is isal:
+            if level != "stored" or deflate is isal:  # both store alike
                 row(
                     f"`{level}` ({png_encoder()})",
                     lambda picture, level=level: encode_png(picture, level=level),

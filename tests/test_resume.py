@@ -94,7 +94,7 @@ def test_a_signal_drops_the_unfinished_shard_and_says_how_to_go_on(
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == code
-    assert b"the same command goes on" in errors
+    assert b"the same command resumes" in errors
     assert b"Traceback" not in errors
     done = {path.name.split(".")[0] for path in output.glob("state/*.done.json")}
     assert {path.stem for path in output.glob("shards/*")} == done

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from noisegen.errors import InputError, NoisegenError
 from noisegen.png import encode_png
 from noisegen.synthesis.formats import Format
 from noisegen.synthesis.layout import DatasetFolder, Marker
@@ -35,6 +36,9 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
 
     Returns:
         A PNG, a pure function of the shards; None where there are no tiles.
+
+    Raises:
+        NoisegenError: a tile that it shows is damaged.
     """
     ends = list(accumulate(marker.tiles for marker in markers))
     total = ends[-1] if ends else 0
@@ -74,12 +78,18 @@ def _tiles(
     """Index row, noisy and clean picture of the tiles at these places, which rise; each shard is opened once."""
     for at, group in groupby(places, lambda place: bisect_right(ends, place)):
         shard = markers[at].shard
-        with folder.at_hand(shard), closing(output_format.open_tiles(folder, shard)) as tiles:
-            records = read_index(folder.index_file(shard))
-            for place in group:
-                record = records[place - (ends[at] - markers[at].tiles)]
-                noisy, clean = tiles.read(str(record["key"]))
-                yield record, noisy, clean
+        try:
+            with folder.at_hand(shard), closing(output_format.open_tiles(folder, shard)) as tiles:
+                records = read_index(folder.index_file(shard))
+                for place in group:
+                    record = records[place - (ends[at] - markers[at].tiles)]
+                    noisy, clean = tiles.read(str(record["key"]))
+                    yield record, noisy, clean
+        except (InputError, KeyError, OSError) as error:
+            raise NoisegenError(
+                f"{folder.place}: shard {shard.name} is damaged ({error}); run noisegen verify, then the same command "
+                "again"
+            ) from error
 
 
 def _amplified(noisy: np.ndarray, clean: np.ndarray, bits: int) -> np.ndarray:

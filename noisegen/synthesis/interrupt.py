@@ -23,7 +23,7 @@ class Interrupted(NoisegenError):
 
     def __init__(self, number: int) -> None:
         name = signal.Signals(number).name
-        super().__init__(f"interrupted ({name}); finished shards are kept, the same command goes on")
+        super().__init__(f"interrupted ({name}); finished shards are kept, the same command resumes")
         self.exit_code = 128 + number
 
 

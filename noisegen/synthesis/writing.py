@@ -122,7 +122,7 @@ def disk_errors(folder: DatasetFolder) -> Iterator[None]:
     except OSError as error:
         raise NoisegenError(
             f"cannot write into {folder.root}: {error.strerror or error}; finished shards are kept, "
-            "the same command goes on"
+            "the same command resumes"
         ) from error
 
 
