@@ -28,6 +28,7 @@ __all__ = [
     "differences",
     "fingerprint",
     "host_record",
+    "installed_versions",
     "stored_rows_per_shard",
 ]
 
@@ -122,12 +123,14 @@ def fingerprint(
         "checkpoint_sha256": checkpoint,
         "checkpoint_licence": licence,
         "bit_depth": bit_depth,
-        "versions": {
-            "noisegen": __version__,
-            "opencv": cv2.__version__,
-            **{name: metadata.version(name) for name in ("torch", "numpy", "isal", "pillow", "pyarrow")},
-        },
+        "versions": installed_versions(),
     }
+
+
+def installed_versions() -> dict[str, str]:
+    """Of the packages that the dataset's bytes depend on."""
+    others = {name: metadata.version(name) for name in ("torch", "numpy", "isal", "pillow", "pyarrow")}
+    return {"noisegen": __version__, "opencv": cv2.__version__, **others}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -6,7 +6,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from noisegen.png import decode_png
 from noisegen.synthesis.files import FileRecord, record_file, write_json
 from noisegen.synthesis.formats import Format, format_named
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
-from noisegen.synthesis.records import pixel_hash, read_index
+from noisegen.synthesis.noise_check import NoiseCheck, check_noise
+from noisegen.synthesis.records import noise_std, pixel_hash, read_index
 from noisegen.synthesis.summary import derived_files
 from noisegen.synthesis.threads import usable_cores, worker_threads
 
@@ -32,13 +33,19 @@ class VerifyReport:
         shards: that are finished and were checked.
         unfinished: shards that are not built yet.
         tiles: that were checked.
-        problems: name of a shard, or "dataset" for the files of the whole -> what is wrong with it.
+        problems: name of a shard, "dataset" for the files of the whole, or "noise" -> what is wrong with it.
+        noise: the comparison with the checkpoint; None where none was asked for.
     """
 
     shards: int
     unfinished: int
     tiles: int
     problems: dict[str, list[str]]
+    noise: NoiseCheck | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
 
     @property
     def exit_code(self) -> int:
@@ -48,19 +55,30 @@ class VerifyReport:
     def text(self) -> str:
         """A few lines for people."""
         lines = [f"{where}: {problem}" for where, found in self.problems.items() for problem in found]
-        lines.append(f"{self.shards} shards with {self.tiles} tiles checked, {len(self.problems)} damaged")
+        damaged = len(self.problems.keys() - {"dataset", "noise"})
+        lines.append(f"{self.shards} shards with {self.tiles} tiles checked, {damaged} damaged")
+        if self.noise is not None:
+            lines.append(self.noise.text())
         if self.unfinished:
             lines.append(f"{self.unfinished} shards are not built yet; build-dataset continues")
-        if self.problems:
+        if self.problems.keys() - {"noise"}:
             lines.append("run the same build-dataset command again to have the damaged parts made anew")
         return "\n".join(lines)
 
 
-def verify_dataset(output: Path, *, workers: int | None = None) -> VerifyReport:
+def verify_dataset(
+    output: Path, *, workers: int | None = None, remake: int = 64, model: str | Path | None = None
+) -> VerifyReport:
     """Reads every file of the finished shards and compares it with marker and index table.
 
     A damaged shard gets a mark (``state/SHARD.bad.json``) that makes the next build redo it; a mark on a shard
     that proves whole is removed. Nothing else is changed.
+
+    Args:
+        output: the dataset's folder.
+        workers: threads; default one for each core.
+        remake: tiles that are made again with the checkpoint, at most, see `noisegen.synthesis.noise_check`.
+        model: the checkpoint; None takes the one that the build recorded.
 
     Raises:
         UsageError: the folder holds no dataset.
@@ -89,7 +107,17 @@ def verify_dataset(output: Path, *, workers: int | None = None) -> VerifyReport:
         ]
         if stale:
             problems["dataset"] = stale
-    return VerifyReport(len(begun), len(shards) - len(begun), tiles, problems)
+    noise = None
+    if remake:
+        whole = [shard for shard in begun if shard.name not in problems]
+        noise = check_noise(folder, whole, tiles=remake, model=model)
+        for shard, key in noise.foreign:
+            found = problems.setdefault(shard.name, [])
+            found.append(f"tile {key} is not what the checkpoint makes of its clean side")
+            write_json(folder.bad_file(shard), {"shard": shard.name, "problems": found})
+        if noise.problems:
+            problems["noise"] = noise.problems
+    return VerifyReport(len(begun), len(shards) - len(begun), tiles, problems, noise)
 
 
 def _check(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[int, list[str]]:
@@ -137,7 +165,7 @@ def _file_problems(folder: DatasetFolder, marker: Marker) -> Iterator[str]:
 
 
 def _tile_problems(row: dict[str, Any], noisy: bytes, clean: bytes) -> Iterator[str]:
-    shapes = []
+    pictures = []
     for side, data in (("noisy", noisy), ("clean", clean)):
         if FileRecord.of(data).xxh3 != row[f"{side}_xxh3"]:
             yield f"the {side} file has another hash than the index table says"
@@ -146,8 +174,10 @@ def _tile_problems(row: dict[str, Any], noisy: bytes, clean: bytes) -> Iterator[
         except InputError as error:
             yield f"the {side} picture cannot be decoded: {error}"
             continue
-        shapes.append((picture.shape, picture.dtype))
         if side == "noisy" and pixel_hash(picture) != row["noisy_pixels_xxh3"]:
             yield "the noisy pixels have another hash than the index table says"
-    if len(set(shapes)) > 1:
+        pictures.append(picture)
+    if len({(picture.shape, picture.dtype) for picture in pictures}) > 1:
         yield "noisy and clean differ in size or type"
+    elif len(pictures) == 2 and noise_std(*pictures) != row["noise_std"]:
+        yield "the noise has another deviation than the index table says"
