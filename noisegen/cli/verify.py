@@ -1,7 +1,8 @@
-"""`noisegen verify`: check a dataset against its recorded hashes."""
+"""`noisegen verify`: check a dataset against its recorded hashes and its checkpoint."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -14,9 +15,29 @@ __all__ = ["command"]
 @click.command(name="verify")
 @click.argument("dataset", type=PLACE)
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core.")
+@click.option(
+    "--remake",
+    type=click.IntRange(min=0),
+    metavar="TILES",
+    default=64,
+    show_default=True,
+    help="Make this many tiles again, in turns from all conditions, and compare; 0: none.",
+)
+@click.option("--model", help="The checkpoint, if it is not where the build found it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(ctx: click.Context, dataset: Path | str, workers: int | None) -> None:
+def command(
+    ctx: click.Context,
+    dataset: Path | str,
+    workers: int | None,
+    remake: int,
+    model: str | None,
+    as_json: bool,
+) -> None:
     """Read every file of DATASET again: sizes, hashes, counts, and that each picture decodes to its pixels.
+
+    A few tiles of each camera and ISO are made again from their clean side with the checkpoint: their noise must be
+    the same, or, with other versions or another device than in the build, have the same deviation.
 
     Exit code 0 when all is well, 1 when something is damaged. Damaged shards are marked; running the same
     build-dataset command again makes them anew.
@@ -25,9 +46,10 @@ def command(ctx: click.Context, dataset: Path | str, workers: int | None) -> Non
     Examples:
       noisegen verify OUT
       noisegen verify s3://bucket/dataset
+      noisegen verify OUT --remake 1000 --json | jq .noise
     """
     from noisegen.synthesis.verify import verify_dataset
 
-    report = verify_dataset(dataset, workers=workers)
-    click.echo(report.text())
+    report = verify_dataset(dataset, workers=workers, remake=remake, model=model)
+    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())
     ctx.exit(report.exit_code)

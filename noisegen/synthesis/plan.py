@@ -33,6 +33,7 @@ __all__ = [
     "differences",
     "fingerprint",
     "host_record",
+    "installed_versions",
     "stored_rows_per_shard",
     "writer_versions",
 ]
@@ -196,8 +197,13 @@ def fingerprint(
         "checkpoint_licence": licence,
         "bit_depth": bit_depth,
         "channels": channels,
-        "versions": {**writer_versions(config.format), **_versions("torch", "pillow")},
+        "versions": installed_versions(config.format),
     }
+
+
+def installed_versions(format: str) -> dict[str, str]:
+    """Of the packages that the bytes of a build depend on."""
+    return {**writer_versions(format), **_versions("torch", "pillow")}
 
 
 def writer_versions(format: str) -> dict[str, str]:

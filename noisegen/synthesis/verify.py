@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from noisegen.errors import InputError, UsageError
 from noisegen.synthesis.files import record_file
 from noisegen.synthesis.formats import Format, assembly_of, format_named
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
-from noisegen.synthesis.records import pixel_hash, read_index
+from noisegen.synthesis.noise_check import NoiseCheck, check_noise
+from noisegen.synthesis.records import noise_std, pixel_hash, read_index
 from noisegen.synthesis.staging import opened_dataset
 from noisegen.synthesis.summary import derived_files
 from noisegen.synthesis.threads import usable_cores, worker_threads
@@ -32,13 +33,19 @@ class VerifyReport:
         shards: that are finished and were checked.
         unfinished: shards that are not built yet.
         tiles: that were checked.
-        problems: name of a shard, or "dataset" for the files of the whole -> what is wrong with it.
+        problems: name of a shard, "dataset" for the files of the whole, or "noise" -> what is wrong with it.
+        noise: the comparison with the checkpoint; None where none was asked for.
     """
 
     shards: int
     unfinished: int
     tiles: int
     problems: dict[str, list[str]]
+    noise: NoiseCheck | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
 
     @property
     def exit_code(self) -> int:
@@ -48,15 +55,20 @@ class VerifyReport:
     def text(self) -> str:
         """A few lines for people."""
         lines = [f"{where}: {problem}" for where, found in self.problems.items() for problem in found]
-        lines.append(f"{self.shards} shards with {self.tiles} tiles checked, {len(self.problems)} damaged")
+        damaged = len(self.problems.keys() - {"dataset", "noise"})
+        lines.append(f"{self.shards} shards with {self.tiles} tiles checked, {damaged} damaged")
+        if self.noise is not None:
+            lines.append(self.noise.text())
         if self.unfinished:
             lines.append(f"{self.unfinished} shards are not built yet; build-dataset continues")
-        if self.problems:
+        if self.problems.keys() - {"noise"}:
             lines.append("run the same command again to have the damaged parts made anew")
         return "\n".join(lines)
 
 
-def verify_dataset(output: str | Path, *, workers: int | None = None) -> VerifyReport:
+def verify_dataset(
+    output: str | Path, *, workers: int | None = None, remake: int = 64, model: str | Path | None = None
+) -> VerifyReport:
     """Reads every file of the finished shards and compares it with marker and index table.
 
     From a URL each worker copies one shard at a time into a temporary folder.
@@ -64,15 +76,23 @@ def verify_dataset(output: str | Path, *, workers: int | None = None) -> VerifyR
     A damaged shard gets a mark (``state/SHARD.bad.json``) that makes the next build redo it; a mark on a shard
     that proves whole is removed. Nothing else is changed.
 
+    Args:
+        output: the dataset's folder or URL.
+        workers: threads; default one for each core.
+        remake: tiles that are made again with the checkpoint, at most, see `noisegen.synthesis.noise_check`.
+        model: the checkpoint; None takes the one that the build recorded.
+
     Raises:
         UsageError: there is no dataset.
         RemoteError: the URL cannot be read.
     """
     with opened_dataset(output) as folder:
-        return _verify(folder, workers)
+        return _verify(folder, workers, remake, model)
 
 
-def _verify(folder: DatasetFolder, workers: int | None) -> VerifyReport:
+def _verify(
+    folder: DatasetFolder, workers: int | None, remake: int, model: str | Path | None
+) -> VerifyReport:
     run = folder.read_run()
     output_format = format_named(run["config"]["format"])
     shards = folder.shards()
@@ -101,7 +121,17 @@ def _verify(folder: DatasetFolder, workers: int | None) -> VerifyReport:
         ]
         if stale:
             problems["dataset"] = stale
-    return VerifyReport(len(begun), len(shards) - len(begun), tiles, problems)
+    noise = None
+    if remake:
+        whole = [shard for shard in begun if shard.name not in problems]
+        noise = check_noise(folder, whole, tiles=remake, model=model)
+        for shard, key in noise.foreign:
+            found = problems.setdefault(shard.name, [])
+            found.append(f"tile {key} is not what the checkpoint makes of its clean side")
+            folder.set_bad(shard, found)
+        if noise.problems:
+            problems["noise"] = noise.problems
+    return VerifyReport(len(begun), len(shards) - len(begun), tiles, problems, noise)
 
 
 def _check_at_hand(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[int, list[str]]:
@@ -162,3 +192,5 @@ def _tile_problems(row: dict[str, Any], noisy: np.ndarray, clean: np.ndarray) ->
             yield f"the {side} pixels have another hash than the index table says"
     if (noisy.shape, noisy.dtype) != (clean.shape, clean.dtype):
         yield "noisy and clean differ in size or type"
+    elif noise_std(noisy, clean) != row["noise_std"]:
+        yield "the noise has another deviation than the index table says"
