@@ -92,6 +92,9 @@ class Manifest:
         with file:
             extra = _check_columns(path, file.schema_arrow)
             rows = file.metadata.num_rows
+            grouped = sum(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+        if rows != grouped:
+            raise UsageError(f"{path} is damaged: it states {rows} rows and holds {grouped}; write it again")
         base = path.parent if root is None else Path(root)
         if not base.is_dir():
             raise UsageError(f"--root {base} is not a folder; give the folder that holds the photographs")
@@ -121,11 +124,16 @@ class Manifest:
         self, file: pq.ParquetFile, group: int, position: int, start: int, stop: int
     ) -> Iterator[ManifestRow | BadRow]:
         batches = file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group])
-        while position < stop:
+        end = position + file.metadata.row_group(group).num_rows
+        while position < min(stop, end):
             try:
                 batch = next(batches)
+                if position + batch.num_rows > end:
+                    raise pa.ArrowInvalid(f"more rows than the {end} that are stated")
             except StopIteration:
-                return
+                raise UsageError(
+                    f"{self.path} is damaged: it has no row {position} of the {end} that it states; write it again"
+                ) from None
             except (pa.ArrowException, OSError) as error:
                 raise UsageError(
                     f"{self.path}: cannot be read from row {position} on: {_one_line(error)}; write it again"
@@ -222,7 +230,8 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise UsageError(
             f"{path} does not exist; make it with: noisegen make-manifest FOLDER -o {path}"
         ) from None
-    except (pa.ArrowException, OSError) as error:
+    # the last one stands for a column's name that is not UTF-8
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read as Parquet: {_one_line(error)}; write it again") from error
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         target = path.with_suffix(".parquet")

@@ -90,7 +90,7 @@ def read_json(path: Path, *, advice: str = "remove it to have that shard built a
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged ({error}); {advice}") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path} is damaged (no JSON object); {advice}")
