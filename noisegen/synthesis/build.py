@@ -16,10 +16,11 @@ from noisegen.manifest import Manifest
 from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_synthesis
 from noisegen.progress import Progress
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory, tile_threads
-from noisegen.synthesis.files import write_atomically, write_json
+from noisegen.synthesis.failures import FailureTally, write_failures
+from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
+from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.pipeline import Pipeline, RowDone, RowFailed, ShardBegins, TilesDone
 from noisegen.synthesis.plan import (
     BuildConfig,
@@ -29,7 +30,7 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
-from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
+from noisegen.synthesis.summary import BuildSummary, write_summary
 from noisegen.synthesis.threads import usable_cores, worker_threads
 from noisegen.synthesis.writing import OpenShard, disk_errors, start_over
 
@@ -159,11 +160,11 @@ class _Job:
 
 def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
     """Builds what is not there yet; returns the number of shards built."""
-    failures: list[Failure] = []
+    failures = FailureTally()
     pending: list[Shard] = []
     for shard in job.folder.shards():
         if marker := job.folder.finished(shard):
-            failures += marker.failures
+            failures.record(len(marker.failures))
         else:
             pending.append(shard)
     start_over(job.folder, format_named(job.config.format), pending)
@@ -185,8 +186,8 @@ def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
     return len(pending)
 
 
-def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failures: list[Failure]) -> None:
-    """Consumes the pipeline's events in order; ``failures`` of the shards already there are added to."""
+def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failures: FailureTally) -> None:
+    """Consumes the pipeline's events in order; ``failures`` has those of the shards already there."""
     output_format = format_named(job.config.format)
     shard: OpenShard | None = None
     tiles = 0
@@ -208,11 +209,12 @@ def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failu
                     progress.update(1)
                 elif isinstance(event, RowFailed):
                     shard.fail(event.failure)
-                    failures.append(event.failure)
+                    failures.add(event.failure)
                     progress.update(1, failed=len(failures))
                     _check_failures(job, failures)
                 else:
                     shard.finish()
+                    failures.shard_finished()
                     shard = None
         except BaseException:
             if shard is not None:
@@ -220,16 +222,15 @@ def _write_shards(job: _Job, pipeline: Pipeline, pending: Sequence[Shard], failu
             raise
 
 
-def _check_failures(job: _Job, failures: Sequence[Failure]) -> None:
+def _check_failures(job: _Job, failures: FailureTally) -> None:
     count = len(failures)
     if job.max_failures is None or count <= job.max_failures:
         return
-    lines = failure_lines(sorted(failures, key=lambda failure: failure.row))
-    write_atomically(job.folder.root / "failures.jsonl", lines)
-    last = failures[-1]
+    listed = write_failures(job.folder, failures.unrecorded)
+    last = failures.unrecorded[-1]
     raise NoisegenError(
         f"{count} photographs have failed, more than the limit of {job.max_failures}; the last one, "
-        f"row {last.row}: {last.message}. All are listed in {job.folder.root / 'failures.jsonl'}; correct "
+        f"row {last.row}: {last.message}. All are listed in {listed}; correct "
         "them or raise --max-failures, the same command resumes the build"
     )
 
@@ -262,5 +263,10 @@ def _locked(folder: DatasetFolder) -> Iterator[None]:
         except BlockingIOError as error:
             raise UsageError(
                 f"another build is writing into {folder.root}; wait for it or give another folder"
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"cannot lock {folder.root}: {error.strerror} (its file system has no flock, so two builds could "
+                "not be kept apart); build into a folder on another file system and copy the dataset"
             ) from error
         yield

@@ -16,7 +16,6 @@ from noisegen import __version__
 from noisegen.errors import InputError, UsageError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, Manifest
-from noisegen.synthesis.files import write_json
 from noisegen.synthesis.layout import DatasetFolder
 from noisegen.tiles import tile_grid
 
@@ -136,16 +135,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
     """Writes run.json into a new dataset, or makes sure that an existing one is of the same run.
 
+    A run.json that has been damaged since is written again where its hash shows that the run is the same.
+
     Raises:
         UsageError: the folder holds another run's data, or data of unknown origin under the names used here.
     """
     if folder.run_file.exists():
-        changes = differences(folder.read_run(), run)
-        if changes:
-            raise UsageError(
-                f"{folder.root} was built with other settings; use them again or another folder: "
-                + "; ".join(changes)
-            )
+        if not folder.began_with(run):
+            changes = differences(folder.read_run(), run)
+            if changes:
+                raise UsageError(
+                    f"{folder.root} was built with other settings; use them again or another folder: "
+                    + "; ".join(changes)
+                )
+        if not (folder.began_with(run) and folder.run_is_whole()):
+            folder.write_run(run)
         return
     strange = [name for name in OUTPUT_NAMES if (folder.root / name).exists()]
     if strange:
@@ -153,12 +157,14 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
             f"{folder.root} already holds {', '.join(strange)} but no run.json, so it is no dataset of "
             "noisegen; give a new folder"
         )
-    write_json(folder.run_file, run)
+    folder.write_run(run)
 
 
 def stored_rows_per_shard(folder: DatasetFolder) -> int | None:
-    """The size of the shards of a dataset that has been begun."""
-    return int(folder.read_run()["config"]["rows_per_shard"]) if folder.run_file.exists() else None
+    """The size of the shards of a dataset that has been begun; None where its run.json is missing or damaged."""
+    if not folder.run_file.exists() or not folder.run_is_whole():
+        return None
+    return int(folder.read_run()["config"]["rows_per_shard"])
 
 
 def host_record(**settings: object) -> dict[str, object]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from noisegen.synthesis.contact_sheet import contact_sheet
+from noisegen.errors import InputError
+from noisegen.png import decode_png
+from noisegen.synthesis.failures import failures_agree, recorded_failures, write_failures
 from noisegen.synthesis.files import json_bytes, read_json, write_atomically
 from noisegen.synthesis.formats import format_named
-from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
+from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.records import read_index
 
-__all__ = ["BuildSummary", "derived_tables", "failure_lines", "write_summary"]
+__all__ = ["BuildSummary", "disagreements", "write_summary"]
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,26 @@ class BuildSummary:
         return "\n".join(lines)
 
 
-def failure_lines(failures: Sequence[Failure]) -> bytes:
-    """The content of failures.jsonl: one line for each failed row."""
-    return b"".join(json_bytes(asdict(failure)) for failure in failures)
+def disagreements(folder: DatasetFolder, shards: Sequence[Shard], tile_size: int) -> list[str]:
+    """What is wrong with the files that `write_summary` writes, where all shards are finished and whole."""
+    table, sheet = folder.root / "dataset.json", folder.root / "contact_sheet.png"
+    agrees = {
+        "failures.jsonl": failures_agree(folder),
+        "dataset.json": table.is_file() and table.read_bytes() == _dataset_table(folder, shards, tile_size),
+    }
+    problems = [f"{name} does not agree with the shards" for name, agreed in agrees.items() if not agreed]
+    try:
+        # its pixels may differ by the versions of the libraries that draw it, so only damage is looked for
+        if sheet.exists():
+            decode_png(sheet.read_bytes())
+    except InputError as error:
+        problems.append(f"contact_sheet.png cannot be decoded: {error}")
+    return problems
 
 
-def derived_tables(folder: DatasetFolder, shards: Sequence[Shard], tile_size: int) -> dict[str, bytes]:
-    """The content of failures.jsonl and dataset.json, which follow from the finished shards."""
+def _dataset_table(folder: DatasetFolder, shards: Sequence[Shard], tile_size: int) -> bytes:
+    """The content of dataset.json."""
     markers = _light_markers(folder, shards)
-    failures = [failure for marker in markers for failure in marker.failures]
     conditions: Counter[tuple[str, int]] = Counter()
     for marker in markers:
         rows = read_index(folder.index_file(marker.shard), ["camera", "iso"])
@@ -81,15 +95,15 @@ def derived_tables(folder: DatasetFolder, shards: Sequence[Shard], tile_size: in
             {"camera": camera, "iso": iso, "tiles": count}
             for (camera, iso), count in sorted(conditions.items())
         ],
-        "failures": dict(sorted(Counter(failure.reason for failure in failures).items())),
+        "failures": dict(sorted(Counter(f.reason for f in recorded_failures(folder)).items())),
     }
-    return {"failures.jsonl": failure_lines(failures), "dataset.json": json_bytes(table, indent=1)}
+    return json_bytes(table, indent=1)
 
 
 def write_summary(folder: DatasetFolder, shards: Sequence[Shard], config: BuildConfig) -> dict[str, Any]:
     """Writes failures.jsonl, dataset.json and contact_sheet.png; returns the contents of dataset.json."""
-    for name, content in derived_tables(folder, shards, config.tile_size).items():
-        write_atomically(folder.root / name, content)
+    write_failures(folder)
+    write_atomically(folder.root / "dataset.json", _dataset_table(folder, shards, config.tile_size))
     sheet = contact_sheet(folder, format_named(config.format), _light_markers(folder, shards))
     if sheet is not None:
         write_atomically(folder.root / "contact_sheet.png", sheet)
@@ -97,5 +111,7 @@ def write_summary(folder: DatasetFolder, shards: Sequence[Shard], config: BuildC
 
 
 def _light_markers(folder: DatasetFolder, shards: Sequence[Shard]) -> list[Marker]:
-    """Markers without their lists of files, which are not needed and may be long."""
-    return [replace(marker, files={}) for shard in shards if (marker := folder.read_marker(shard))]
+    """Markers without their files and failures, which may be many."""
+    return [
+        replace(marker, files={}, failures=()) for shard in shards if (marker := folder.read_marker(shard))
+    ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from noisegen.errors import NoisegenError
 from noisegen.synthesis.files import record_file, sync, write_json
@@ -71,8 +72,10 @@ class OpenShard:
         return marker
 
     def abort(self) -> None:
-        """Removes what was written so far."""
-        self._writer.abort()
+        """Removes what was written so far; where even that fails, on a full disk, the next build does it."""
+        with suppress(OSError):
+            self._writer.abort()
+        shutil.rmtree(self._folder.temporary, ignore_errors=True)
 
 
 @contextmanager
