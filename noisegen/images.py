@@ -96,7 +96,8 @@ def read_image(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarra
     Raises:
         InputError: ``missing``, ``empty_file``, ``unreadable`` (no picture, or damaged), ``truncated``,
             ``cmyk``, ``animated`` (more than one frame or page), ``alpha`` (a pixel is transparent),
-            ``too_large`` (more than `max_pixels`, found before decoding) or ``unsupported_mode``.
+            ``too_large`` (more than `max_pixels`, found before decoding), ``unsupported_mode`` or ``memory``
+            (which is no fault of the file).
     """
     with _open(path) as file:
         header = _read_header(file, max_pixels)
@@ -160,6 +161,10 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         text = " ".join(str(error).split()) or type(error).__name__
         if "truncated" in text.lower():
             raise InputError("truncated", f"{path}: {text}; copy the file again") from error
+        if isinstance(error, MemoryError) or "Insufficient memory" in text:  # OpenCV's words
+            raise InputError(
+                "memory", f"{path}: not enough memory to read it; use fewer --workers or a machine with more"
+            ) from error
         if "pixel mode" in text:
             raise InputError(
                 "unsupported_mode", f"{path}: {text}; save it as 8 or 16-bit RGB or grey"

@@ -15,6 +15,7 @@ from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.manifest import Manifest
 from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_synthesis
 from noisegen.progress import Progress
+from noisegen.synthesis.duplicates import RepeatedIds
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory, tile_threads
 from noisegen.synthesis.failures import FailureTally, write_failures
 from noisegen.synthesis.files import write_json
@@ -167,8 +168,13 @@ def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
             failures.record(len(marker.failures))
         else:
             pending.append(shard)
+    repeated = RepeatedIds.of(job.manifest, max((shard.stop for shard in pending), default=0))
     start_over(job.folder, format_named(job.config.format), pending)
-    with worker_threads(max(1, workers // 4)) as decoders, tile_threads(workers) as makers:
+    with (
+        job.stop.between_steps(),
+        worker_threads(max(1, workers // 4)) as decoders,
+        tile_threads(workers) as makers,
+    ):
         pipeline = Pipeline(
             job.config,
             job.manifest,
@@ -178,6 +184,7 @@ def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
             batch_size=batch_size,
             in_flight=2 * workers + 2,
             stop=job.stop,
+            repeated=repeated,
         )
         try:
             _write_shards(job, pipeline, pending, failures)

@@ -20,6 +20,7 @@ from noisegen.errors import InputError
 from noisegen.images import probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
 from noisegen.png import encode_png
+from noisegen.synthesis.duplicates import RepeatedIds
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture
 from noisegen.synthesis.files import FileRecord
 from noisegen.synthesis.interrupt import StopRequest
@@ -101,6 +102,7 @@ class Pipeline:
         batch_size: number of tiles given to a maker thread at once.
         in_flight: number of batches that may wait for their turn.
         stop: looked at between tiles.
+        repeated: rows that fail because their id is another row's.
     """
 
     def __init__(
@@ -114,8 +116,10 @@ class Pipeline:
         batch_size: int,
         in_flight: int,
         stop: StopRequest,
+        repeated: RepeatedIds,
     ) -> None:
         self._config = config
+        self._repeated = repeated
         self._manifest = manifest
         self._engine = engine
         self._decoders = decoders
@@ -198,6 +202,9 @@ class Pipeline:
                 if isinstance(row, BadRow):
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
                     continue
+                if repeated := self._repeated.failure(row, self._shown(row)):
+                    yield RowFailed(repeated)
+                    continue
                 try:
                     conditions = [self._choose(row, variant) for variant in range(self._config.variants)]
                     info = probe(row.path, max_pixels=self._config.max_pixels)
@@ -216,11 +223,14 @@ class Pipeline:
         return _ChosenCondition(condition, vocabulary.resolve(condition).rule, camera is None or iso is None)
 
     def _failed(self, row: ManifestRow, error: InputError) -> RowFailed:
-        base = self._manifest.base
-        path = row.path.relative_to(base) if row.path.is_relative_to(base) else row.path
+        path = self._shown(row)
         # Where the photographs lie on this machine is no business of the dataset.
-        message = str(error).replace(str(row.path), str(path))
-        return RowFailed(Failure(row.index, row.id, str(path), error.reason, message))
+        message = str(error).replace(str(row.path), path)
+        return RowFailed(Failure(row.index, row.id, path, error.reason, message))
+
+    def _shown(self, row: ManifestRow) -> str:
+        base = self._manifest.base
+        return str(row.path.relative_to(base) if row.path.is_relative_to(base) else row.path)
 
     def _decode(self, row: ManifestRow) -> np.ndarray:
         try:
