@@ -115,7 +115,8 @@ def read_image(source: Path | EncodedPicture, *, max_pixels: int = DEFAULT_MAX_P
     Raises:
         InputError: ``missing``, ``empty_file``, ``unreadable`` (no picture, or damaged), ``truncated``,
             ``cmyk``, ``animated`` (more than one frame or page), ``alpha`` (a pixel is transparent),
-            ``too_large`` (more than `max_pixels`, found before decoding) or ``unsupported_mode``.
+            ``too_large`` (more than `max_pixels`, found before decoding), ``unsupported_mode`` or ``memory``
+            (which is no fault of the file).
     """
     with _open(source) as file:
         header = _read_header(file, max_pixels)
@@ -176,6 +177,11 @@ def _open(source: Path | EncodedPicture) -> Iterator[BinaryIO]:
         text = " ".join(str(error).split()) or type(error).__name__
         if "truncated" in text.lower():
             raise InputError("truncated", f"{source}: {text}; copy the file again") from error
+        if isinstance(error, MemoryError) or "Insufficient memory" in text:  # OpenCV's words
+            raise InputError(
+                "memory",
+                f"{source}: not enough memory to read it; use fewer --workers or a machine with more",
+            ) from error
         if "pixel mode" in text:
             raise InputError(
                 "unsupported_mode", f"{source}: {text}; save it as 8 or 16-bit RGB or grey"

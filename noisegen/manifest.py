@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -99,6 +99,9 @@ class Manifest:
         with file:
             extra = _check_columns(path, file.schema_arrow)
             rows = file.metadata.num_rows
+            grouped = sum(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+        if rows != grouped:
+            raise UsageError(f"{path} is damaged: it states {rows} rows and holds {grouped}; write it again")
         base = path.parent if root is None else as_place(root)
         if isinstance(base, Path):
             if not base.is_dir():
@@ -120,29 +123,62 @@ class Manifest:
         Raises:
             UsageError: the file changed or is damaged.
         """
+        for position, batch in self._batches(start, stop):
+            for offset in range(max(0, start - position), min(batch.num_rows, stop - position)):
+                yield self._row(position + offset, batch, offset)
+
+    def ids(self, stop: int) -> Iterator[str | None]:
+        """The ids of the rows before ``stop``, in order, as `rows` gives them; None for a row without one.
+
+        Raises:
+            UsageError: the file changed or is damaged.
+        """
+        for position, batch in self._batches(0, stop, ("path", "id")):
+            for offset in range(min(batch.num_rows, stop - position)):
+                try:
+                    yield _id_of(batch, offset) or None
+                except InputError:
+                    yield None
+
+    def _batches(
+        self, start: int, stop: int, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches that hold the rows from ``start`` to ``stop``, each with the index of its first row."""
         with _open_parquet(self.path) as file:
             position = 0
             for group in range(file.num_row_groups):
                 length = file.metadata.row_group(group).num_rows
                 if position < stop and position + length > start:
-                    yield from self._group_rows(file, group, position, start, stop)
+                    yield from self._group_batches(file, group, position, start, stop, columns)
                 position += length
 
-    def _group_rows(
-        self, file: pq.ParquetFile, group: int, position: int, start: int, stop: int
-    ) -> Iterator[ManifestRow | BadRow]:
-        batches = file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group])
-        while position < stop:
+    def _group_batches(
+        self,
+        file: pq.ParquetFile,
+        group: int,
+        position: int,
+        start: int,
+        stop: int,
+        columns: Sequence[str] | None,
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        present = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=present)
+        end = position + file.metadata.row_group(group).num_rows
+        while position < min(stop, end):
             try:
                 batch = next(batches)
+                if position + batch.num_rows > end:
+                    raise pa.ArrowInvalid(f"more rows than the {end} that are stated")
             except StopIteration:
-                return
+                raise UsageError(
+                    f"{self.path} is damaged: it has no row {position} of the {end} that it states; write it again"
+                ) from None
             except (pa.ArrowException, OSError) as error:
                 raise UsageError(
                     f"{self.path}: cannot be read from row {position} on: {_one_line(error)}; write it again"
                 ) from error
-            for offset in range(max(0, start - position), min(batch.num_rows, stop - position)):
-                yield self._row(position + offset, batch, offset)
+            if position + batch.num_rows > start:
+                yield position, batch
             position += batch.num_rows
 
     def _row(self, index: int, batch: pa.RecordBatch, offset: int) -> ManifestRow | BadRow:
@@ -154,8 +190,7 @@ class Manifest:
                 for column in _OWN_COLUMNS
                 if column in batch.schema.names
             }
-            if own.get("id") is not None:
-                name = str(own["id"])
+            name = _id_of(batch, offset)
             if not name and text:
                 raise InputError("bad_id", "the id is empty text; give one, or null to use the path")
             path = self._locate(text)
@@ -245,6 +280,8 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise UsageError(
             f"{path} is a folder; scan it with: noisegen make-manifest {path} -o manifest.parquet"
         )
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UsageError(f"{path} is not a file; give a manifest in a file")
     try:
         with path.open("rb") as file:
             head = file.read(4)
@@ -255,7 +292,8 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise UsageError(
             f"{path} does not exist; make it with: noisegen make-manifest FOLDER -o {path}"
         ) from None
-    except (pa.ArrowException, OSError) as error:
+    # the last one stands for a column's name that is not UTF-8
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read as Parquet: {_one_line(error)}; write it again") from error
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         target = path.with_suffix(".parquet")
@@ -321,6 +359,11 @@ def _cell(batch: pa.RecordBatch, column: str, offset: int) -> object:
         return batch.column(column)[offset].as_py()
     except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date Python cannot hold
         raise InputError("bad_value", f"column {column!r} cannot be read: {_one_line(error)}") from error
+
+
+def _id_of(batch: pa.RecordBatch, offset: int) -> str:
+    given = _cell(batch, "id", offset) if "id" in batch.schema.names else None
+    return str(_cell(batch, "path", offset) or "") if given is None else str(given)
 
 
 def _whole_iso(value: object) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Self
 
 __all__ = ["Progress"]
@@ -89,4 +90,5 @@ class Progress:
             "rate": round(self.done / seconds, 3) if seconds > 0 else 0.0,
             **self._fields,
         }
-        print(json.dumps(line, default=str), file=sys.stderr, flush=True)
+        with suppress(OSError):  # a log that was closed or is full must not end the work
+            print(json.dumps(line, default=str), file=sys.stderr, flush=True)

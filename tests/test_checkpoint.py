@@ -213,6 +213,7 @@ def test_weights_of_other_shapes_or_names_are_refused(path: Path) -> None:
         ({"vocabulary": {"cameras": ["A"], "isos": ["100"], "known": [["A", "100"]]}}, "damaged description"),
         ({"vocabulary": {"cameras": ["A"]}}, "damaged description"),
         ({"vocabulary": {"cameras": ["A"], "isos": [100], "known": [["A", 100]]}}, "do not fit"),
+        ({"vocabulary": {}}, "damaged description"),
         ({"card": "none"}, "damaged description"),
     ],
 )
@@ -225,11 +226,23 @@ def test_a_description_that_does_not_fit_is_refused(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("channels", 2), ("bit_depth", "8"), ("unet_width", 10**7), ("unet_width", -1), ("signal_widths", 3)],
+    [
+        ("channels", 2),
+        ("bit_depth", "8"),
+        ("unet_width", 10**7),
+        ("unet_width", -1),
+        ("signal_widths", 3),
+        ("flow_blocks", 2**62),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused_at_no_cost(path: Path, field: str, value: object) -> None:
     rewrite_header(path, config=dict(read_checkpoint(path).config) | {field: value})
     assert "do not fit the stated architecture" in refused(path)
+
+
+def test_a_description_of_absurd_depth_is_refused(path: Path) -> None:
+    save_file(load_file(path), path, metadata={"noisegen": "[" * 100_000})
+    assert "not a noisegen checkpoint" in refused(path)
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(path: Path) -> None:

@@ -265,6 +265,27 @@ def test_damage_inside_the_file_is_one_line_and_not_a_crash(tmp_path: Path) -> N
         rows_of(manifest)
 
 
+def test_a_column_name_that_is_not_utf8_is_one_line_and_not_a_crash(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a"], "zzzz": ["b"]}), tmp_path / "m.parquet", store_schema=False)
+    data = (tmp_path / "m.parquet").read_bytes()
+    (tmp_path / "m.parquet").write_bytes(data.replace(b"zzzz", b"z\xb1\xb1z"))
+    with pytest.raises(UsageError, match="cannot be read as Parquet"):
+        Manifest.open(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize("field", ["file", "group"])
+def test_rows_that_are_stated_but_not_there_are_not_left_out_silently(tmp_path: Path, field: str) -> None:
+    pq.write_table(pa.table({"path": ["a"] * 50}), tmp_path / "m.parquet", store_schema=False)
+    data = (tmp_path / "m.parquet").read_bytes()
+    # Thrift's zigzag number 50, once for the file and once for its only group of rows
+    footer = data.rindex(b"PAR1") - 4 - int.from_bytes(data[-8:-4], "little")
+    places = [i for i in range(footer, len(data)) if data[i : i + 2] == b"\x16\x64"]
+    place = places[0] if field == "file" else places[-1]
+    (tmp_path / "m.parquet").write_bytes(data[:place] + b"\x16\x66" + data[place + 2 :])
+    with pytest.raises(UsageError, match=r"damaged|cannot be read"):
+        rows_of(Manifest.open(tmp_path / "m.parquet"))
+
+
 @pytest.mark.parametrize("group", [1, 7, 1000, 5000])
 def test_any_slice_is_the_same_rows_however_the_file_is_grouped(tmp_path: Path, group: int) -> None:
     paths = [f"{i}.png" for i in range(3000)]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+import threading
+from typing import NoReturn
 
 import click
 
@@ -54,10 +58,20 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except NoisegenError as error:
             click.echo(f"noisegen: {error}", err=True)
-            ctx.exit(error.exit_code)
+            _exit(ctx, error.exit_code)
         except KeyboardInterrupt:
             click.echo("noisegen: interrupted", err=True)
-            ctx.exit(130)
+            _exit(ctx, 130)
+
+
+def _exit(ctx: click.Context, code: int) -> NoReturn:
+    """Ends the command; after a signal without waiting for threads whose work nobody wants any more."""
+    busy = any(not t.daemon for t in threading.enumerate() if t is not threading.main_thread())
+    if code > 128 and busy:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    ctx.exit(code)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

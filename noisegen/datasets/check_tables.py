@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from noisegen.datasets.pair_checks import PairCheck
+from noisegen.spreadsheets import plain_cell
 
 __all__ = ["checks_json", "checks_text", "write_checks"]
 
@@ -80,11 +81,12 @@ def write_checks(output: Path, checks: Sequence[PairCheck]) -> None:
         keys = ("noisy_path", "clean_path", "camera", "iso")
         writer.writerow(["row", "pair", *keys, *MEASURES, "reasons", "messages"])
         for check in checks:
+            messages = "; ".join(problem.message for problem in check.problems)
             writer.writerow(
-                [check.row.number, check.row.name]
-                + [check.row.fields[key] for key in keys]
+                [check.row.number, plain_cell(check.row.name)]
+                + [plain_cell(check.row.fields[key]) for key in keys]
                 + ["" if value is None else f"{value:.4f}" for value in _measures(check).values()]
-                + [" ".join(_reasons(check)), "; ".join(problem.message for problem in check.problems)]
+                + [" ".join(_reasons(check)), plain_cell(messages)]
             )
 
 

@@ -21,6 +21,7 @@ from noisegen.evaluation.denoising_metrics import SSIM_CONVENTIONS
 from noisegen.evaluation.noise_markdown import markdown_table
 from noisegen.evaluation.noise_tables import json_text
 from noisegen.evaluation.sidd_submission import Submission
+from noisegen.spreadsheets import plain_cell
 
 __all__ = ["denoising_csv", "denoising_json", "denoising_summary", "write_denoising_tables"]
 
@@ -70,7 +71,7 @@ def denoising_csv(scores: DenoisingScores) -> str:
         condition = [case.condition.camera, case.condition.iso] if case.condition else ["", ""]
         for method, score in scored.scores.items():
             values = [score.psnr, *(score.ssim[name] for name in SSIM_CONVENTIONS)]
-            writer.writerow([case.group, case.name, *condition, method, *values])
+            writer.writerow(map(plain_cell, [case.group, case.name, *condition, method, *values]))
     return text.getvalue()
 
 

@@ -20,6 +20,7 @@ from noisegen.evaluation.noise_means import (
     two_sample_accuracy,
 )
 from noisegen.evaluation.noise_score import METRICS, ConditionScore, metric_value
+from noisegen.spreadsheets import plain_cell
 
 if TYPE_CHECKING:
     from noisegen.evaluation.two_sample import TwoSampleScore
@@ -52,7 +53,7 @@ def noise_csv(report: NoiseReport) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: plain_cell(value) for name, value in record.items()} for record in records)
     return text.getvalue()
 
 

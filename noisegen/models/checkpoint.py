@@ -31,6 +31,8 @@ M = TypeVar("M", bound="nn.Module")
 
 FORMAT = "noisegen-checkpoint"
 VERSION = 1
+# No width, depth or bit depth comes near; building a network of a damaged depth would take for ever.
+LARGEST_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("noisegen", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+    # the last one stands for JSON of absurd depth
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} is not a noisegen checkpoint ({error}); the authors' .pth files go through "
             "`noisegen import-checkpoint`"
@@ -116,14 +119,26 @@ def read_checkpoint(path: Path) -> Checkpoint:
     _refuse_not_finite(tensors, f"{path} is damaged")
     try:
         stored = header["vocabulary"]
-        vocabulary = stored and Vocabulary(
-            tuple(stored["cameras"]),
-            tuple(stored["isos"]),
-            tuple(Condition(camera, iso) for camera, iso in stored["known"]),
+        vocabulary = (
+            None
+            if stored is None
+            else Vocabulary(
+                tuple(stored["cameras"]),
+                tuple(stored["isos"]),
+                tuple(Condition(camera, iso) for camera, iso in stored["known"]),
+            )
         )
-        return Checkpoint(header["kind"], dict(header["config"]), tensors, vocabulary, dict(header["card"]))
+        config, card = dict(header["config"]), dict(header["card"])
+        kind = header["kind"]
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise UsageError(f"{path} has a damaged description: {error!r}") from error
+    for name, value in config.items():
+        sizes = value if isinstance(value, list) else [value]
+        if len(sizes) > LARGEST_SIZE or any(isinstance(s, int) and s > LARGEST_SIZE for s in sizes):
+            raise UsageError(
+                f"{path}: the weights do not fit the stated architecture: {name} goes beyond {LARGEST_SIZE}"
+            )
+    return Checkpoint(kind, config, tensors, vocabulary, card)
 
 
 def _refuse_not_finite(tensors: Mapping[str, torch.Tensor], what: str) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.progress import Progress
-from noisegen.synthesis.files import write_atomically, write_json
+from noisegen.synthesis.duplicates import RepeatedIds
+from noisegen.synthesis.failures import FailureTally, write_failures
+from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
@@ -35,7 +37,7 @@ from noisegen.synthesis.plan import (
 from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolved_build
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.staging import dataset_at
-from noisegen.synthesis.summary import BuildSummary, failure_lines, write_summary
+from noisegen.synthesis.summary import BuildSummary, write_summary
 from noisegen.synthesis.writing import OpenShard, disk_errors, locked, start_over
 
 __all__ = ["build_dataset", "run_build", "run_of", "with_rows_per_shard"]
@@ -166,7 +168,8 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
             if assembly := assembly_of(config.format):
                 shards = folder.shards()
                 if all(folder.finished(shard) for shard in shards):
-                    assembly.assemble(folder, shards, stop.check)
+                    with stop.between_steps():
+                        assembly.assemble(folder, shards, stop.check)
             totals = write_summary(folder)
             folder.publish()
             folder.remove_leftovers()
@@ -227,7 +230,7 @@ def with_rows_per_shard(
 
 def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
     """Builds what is not there yet or marked to be retried."""
-    failures: list[Failure] = []
+    failures = FailureTally()
     pending: list[Shard] = []
     broken: list[Shard] = []
     for shard in job.folder.shards():
@@ -236,14 +239,16 @@ def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
         if marked or (marker is None and not marked_only):
             pending.append(shard)
         elif marker is not None:
-            failures += marker.failures
+            failures.record(len(marker.failures))
         if marker is None and (marked or not marked_only):
             broken.append(shard)
+    repeated = RepeatedIds.of(job.resolved.manifest, max((shard.stop for shard in pending), default=0))
     start_over(job.folder, format_named(job.config.format), broken)
     clock = StageClock(job.resolved.workers)
     with (
+        job.stop.between_steps(),
         job.folder.outbox(job.stop) as send,
-        open_pipeline(job.resolved, job.config, job.stop, clock) as pipeline,
+        open_pipeline(job.resolved, job.config, job.stop, clock, repeated) as pipeline,
     ):
         return _write_shards(job, pipeline, clock, pending, failures, send)
 
@@ -253,10 +258,10 @@ def _write_shards(
     pipeline: Pipeline,
     clock: StageClock,
     pending: Sequence[Shard],
-    failures: list[Failure],
+    failures: FailureTally,
     send: Callable[[Marker], None],
 ) -> _Built:
-    """Consumes the pipeline's events in order; ``failures`` of the shards already there are added to."""
+    """Consumes the pipeline's events in order; ``failures`` has those of the shards already there."""
     output_format = format_named(job.config.format)
     shard: OpenShard | None = None
     lost: list[Failure] = []
@@ -281,10 +286,11 @@ def _write_shards(
                     progress.update(1)
                 elif isinstance(event, RowFailed):
                     shard.fail(event.failure)
-                    failures.append(event.failure)
+                    failures.add(event.failure)
                     progress.update(1, failed=len(failures))
                     _check_failures(job, failures)
                 else:
+                    failures.shard_finished()
                     if shard.lost:
                         lost += shard.lost
                         shard.keep_standing()
@@ -301,16 +307,15 @@ def _write_shards(
     return _Built(built, lost)
 
 
-def _check_failures(job: _Job, failures: Sequence[Failure]) -> None:
+def _check_failures(job: _Job, failures: FailureTally) -> None:
     count = len(failures)
     if job.max_failures is None or count <= job.max_failures:
         return
-    lines = failure_lines(sorted(failures, key=lambda failure: failure.row))
-    write_atomically(job.folder.root / "failures.jsonl", lines)
+    listed = write_failures(job.folder, failures.unrecorded)
     job.folder.publish()
-    last = failures[-1]
+    last = failures.unrecorded[-1]
     raise NoisegenError(
         f"{count} photographs have failed, more than the limit of {job.max_failures}; the last one, "
-        f"row {last.row}: {last.message}. All are listed in {job.folder.place}/failures.jsonl; correct "
+        f"row {last.row}: {last.message}. All are listed in {job.folder.place}/{listed.name}; correct "
         "them or raise --max-failures, the same command resumes the build"
     )

@@ -176,7 +176,8 @@ def _copy(
         folder.remove_leftovers()
         copied = _copy_shards(folder, config, sources, stop, workers, quiet)
         if assembly := assembly_of(config.format):
-            assembly.assemble(folder, folder.shards(), stop.check)
+            with stop.between_steps():
+                assembly.assemble(folder, folder.shards(), stop.check)
         totals = write_summary(folder)
         folder.remove_leftovers()
     return BuildSummary(
@@ -206,7 +207,11 @@ def _copy_shards(
     start_over(folder, output_format, pending)
     left = sum(source.tiles for source in sources) - sum(m.tiles for m in markers.values() if m)
     clock = StageClock(workers)
-    with worker_threads(workers) as pool, Progress(left, "tile", "copy", quiet=quiet) as progress:
+    with (
+        stop.between_steps(),
+        worker_threads(workers) as pool,
+        Progress(left, "tile", "copy", quiet=quiet) as progress,
+    ):
         copier = _Copier(config, pool, 4 * workers, stop, clock)
         try:
             for shard in pending:

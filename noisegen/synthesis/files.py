@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,16 @@ __all__ = [
     "make_folder",
     "put_in_place",
     "read_json",
+    "read_sealed_json",
     "record_file",
     "sync",
     "temporary_name",
     "write_atomically",
     "write_json",
+    "write_sealed_json",
 ]
+
+SEAL = "xxh3"
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,22 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a file: whoever reads it, or finds it after a crash, sees the old content or the new one."""
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Replaces a file: whoever reads it, or finds it after a crash, sees the old content or the new one.
+
+    Args:
+        path: of the file.
+        data: its content, in one piece or several.
+    """
     temporary = temporary_name(path)
-    temporary.write_bytes(data)
-    sync(temporary)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
+        sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 
@@ -107,8 +122,33 @@ def read_json(path: Path, *, advice: str = "remove it to have that shard built a
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged ({error}); {advice}") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path} is damaged (no JSON object); {advice}")
     return value
+
+
+def write_sealed_json(path: Path, value: Mapping[str, object]) -> None:
+    """Writes canonical JSON with a hash of itself, so that every changed byte shows."""
+    write_atomically(path, _sealed(value))
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_sealed_json` wrote, without the seal.
+
+    Raises:
+        UsageError: some byte has changed.
+    """
+    value = read_json(path)
+    value.pop(SEAL, None)
+    if path.read_bytes() != _sealed(value):
+        raise UsageError(
+            f"{path} is damaged (it does not fit its own hash); remove it to have that shard built again"
+        )
+    return value
+
+
+def _sealed(value: Mapping[str, object]) -> bytes:
+    seal = xxhash.xxh3_128_hexdigest(json_bytes(value))
+    return json_bytes({**value, SEAL: seal}, indent=1)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that is looked at between two steps, never in the middle of one."""
+"""Ctrl-C and SIGTERM as a request that shard-writing work looks at between two steps, never in the middle of one."""
 
 from __future__ import annotations
 
@@ -28,16 +28,33 @@ class Interrupted(NoisegenError):
 
 
 class StopRequest:
-    """Whether work should end. Any thread may look at it."""
+    """Whether work should end. Any thread may look at it.
+
+    A signal raises Interrupted in the main thread at once, but inside `between_steps` only where work is looked at.
+    """
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._between_steps = False
         self._given_up = threading.Event()
 
     def ask(self, number: int) -> None:
         """Notes a signal; `check` and `result` raise from now on."""
         self._signal = number
         self._given_up.set()
+        if not self._between_steps:
+            self.check()
+
+    @contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """Inside, a signal waits for the next `check` or `result`, or for the end."""
+        self.check()
+        self._between_steps = True
+        try:
+            yield
+        finally:
+            self._between_steps = False
+        self.check()
 
     def give_up(self) -> None:
         """Tells the worker threads that nobody waits for their results any more."""

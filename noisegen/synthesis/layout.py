@@ -1,6 +1,7 @@
 """The folder of a dataset, all of it plain files.
 
     run.json                     what the dataset is a function of: settings, hashes, versions
+    state/run.xxh3               xxh3_128 (hex) of run.json
     shards/000000.tar            formats webdataset and lmdb: KEY.noisy.png, KEY.clean.png, KEY.json
     shards/000000.parquet        format parquet
     lq/KEY.png gt/KEY.png        format folders; the two names depend on the layout
@@ -27,14 +28,23 @@ and the lock.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisegen.errors import UsageError
-from noisegen.synthesis.files import FileRecord, read_json, temporary_name, write_json
+from noisegen.synthesis.files import (
+    FileRecord,
+    json_bytes,
+    read_json,
+    read_sealed_json,
+    temporary_name,
+    write_atomically,
+    write_json,
+    write_sealed_json,
+)
 
 if TYPE_CHECKING:
     from noisegen.synthesis.interrupt import StopRequest
@@ -133,6 +143,10 @@ class DatasetFolder:
         return self.root / "run.json"
 
     @property
+    def run_hash_file(self) -> Path:
+        return self.state / "run.xxh3"
+
+    @property
     def state(self) -> Path:
         return self.root / "state"
 
@@ -173,7 +187,28 @@ class DatasetFolder:
             raise UsageError(
                 f"{self.place} holds no dataset of noisegen (no run.json); give the folder of one"
             )
-        return read_json(self.run_file, advice="restore it, or build into another folder")
+        return read_json(self.run_file, advice="the same build-dataset command writes it anew")
+
+    def write_run(self, run: Mapping[str, Any]) -> None:
+        """Writes run.json, and beside the shards' state its hash: by it a damaged run.json is found and replaced."""
+        content = json_bytes(run, indent=1)
+        write_atomically(self.run_hash_file, FileRecord.of(content).xxh3.encode() + b"\n")
+        write_atomically(self.run_file, content)
+
+    def run_is_whole(self) -> bool:
+        """Whether run.json is what `write_run` wrote."""
+        return self._agrees_with_run_hash(self.run_file.read_bytes())
+
+    def began_with(self, run: Mapping[str, Any]) -> bool:
+        """Whether `write_run` wrote this run, whatever run.json holds now."""
+        return self._agrees_with_run_hash(json_bytes(run, indent=1))
+
+    def _agrees_with_run_hash(self, content: bytes) -> bool:
+        try:
+            stored = self.run_hash_file.read_bytes()
+        except FileNotFoundError:
+            return False
+        return stored == FileRecord.of(content).xxh3.encode() + b"\n"
 
     def shards(self) -> list[Shard]:
         """The shards that run.json plans.
@@ -193,7 +228,7 @@ class DatasetFolder:
         path = self.marker_file(shard)
         if not path.exists():
             return None
-        value = read_json(path)
+        value = read_sealed_json(path)
         try:
             return Marker(
                 Shard(shard.index, *value["rows"]),
@@ -209,7 +244,7 @@ class DatasetFolder:
 
     def write_marker(self, marker: Marker) -> None:
         """Declares a shard finished."""
-        write_json(self.marker_file(marker.shard), marker.to_dict())
+        write_sealed_json(self.marker_file(marker.shard), marker.to_dict())
 
     def finished(self, shard: Shard) -> Marker | None:
         """The marker of a shard that needs nothing: no complaint of `verify`, every file has its size.

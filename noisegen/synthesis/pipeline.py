@@ -23,6 +23,7 @@ from noisegen.images import EncodedPicture, probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
 from noisegen.photographs import look_ahead
 from noisegen.remote import CONNECTIONS
+from noisegen.synthesis.duplicates import RepeatedIds
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture, tile_threads
 from noisegen.synthesis.fetching import Coming, Photographs
 from noisegen.synthesis.formats import format_named
@@ -131,6 +132,7 @@ class Pipeline:
         in_flight: number of batches that may wait for their turn.
         stop: looked at between tiles.
         clock: counts where the time goes.
+        repeated: rows that fail because their id is another row's.
     """
 
     def __init__(
@@ -146,8 +148,10 @@ class Pipeline:
         in_flight: int,
         stop: StopRequest,
         clock: StageClock,
+        repeated: RepeatedIds,
     ) -> None:
         self._config = config
+        self._repeated = repeated
         self._selection = TileSelection(config.min_sharpness, config.max_flat, config.max_saturated)
         self._conditions = ConditionChoice(config, engine.model.vocabulary)
         self._manifest = manifest
@@ -245,6 +249,8 @@ class Pipeline:
                 self._stop.check()
                 if isinstance(row, BadRow):
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
+                elif repeated := self._repeated.failure(row, self._manifest.relative(row.path)):
+                    yield RowFailed(repeated)
                 else:
                     yield row
             yield ShardEnds(shard)
@@ -312,7 +318,11 @@ class Pipeline:
 
 @contextmanager
 def open_pipeline(
-    resolved: ResolvedBuild, config: BuildConfig, stop: StopRequest, clock: StageClock
+    resolved: ResolvedBuild,
+    config: BuildConfig,
+    stop: StopRequest,
+    clock: StageClock,
+    repeated: RepeatedIds,
 ) -> Iterator[Pipeline]:
     """A pipeline with its threads; on leaving, work that nobody has taken is given up.
 
@@ -321,6 +331,7 @@ def open_pipeline(
         config: the settings.
         stop: looked at between tiles.
         clock: counts where the time goes.
+        repeated: rows that fail because their id is another row's.
     """
     workers = resolved.workers
     with (
@@ -340,6 +351,7 @@ def open_pipeline(
                 in_flight=2 * workers + 2,
                 stop=stop,
                 clock=clock,
+                repeated=repeated,
             )
         finally:
             stop.give_up()

@@ -21,7 +21,6 @@ from noisegen.manifest import BadRow, Manifest
 from noisegen.photographs import get_photograph
 from noisegen.png import png_encoder
 from noisegen.synthesis.choices import LAYOUTS
-from noisegen.synthesis.files import write_json
 from noisegen.synthesis.layout import SPLITS, SUMMARY_FILES, DatasetFolder
 from noisegen.tiles import Tile, tile_grid
 
@@ -232,11 +231,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
     """Writes run.json into a new dataset, or makes sure that an existing one is of the same run.
 
+    A run.json that has been damaged since is written again where its hash shows that the run is the same.
+
     Raises:
         UsageError: the folder holds another run's data, or data of unknown origin under the names used here.
     """
     if folder.run_file.exists():
-        check_run(folder, run)
+        if not folder.began_with(run):
+            check_run(folder, run)
+        if not (folder.began_with(run) and folder.run_is_whole()):
+            folder.write_run(run)
         return
     strange = [name for name in OUTPUT_NAMES if folder.holds(name)]
     if strange:
@@ -244,7 +248,7 @@ def adopt_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
             f"{folder.place} already holds {', '.join(strange)} but no run.json, so it is no dataset of "
             "noisegen; give a new folder"
         )
-    write_json(folder.run_file, run)
+    folder.write_run(run)
 
 
 def check_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
@@ -268,8 +272,10 @@ def check_run(folder: DatasetFolder, run: Mapping[str, Any]) -> None:
 
 
 def stored_rows_per_shard(folder: DatasetFolder) -> int | None:
-    """The size of the shards of a dataset that has been begun."""
-    return int(folder.read_run()["config"]["rows_per_shard"]) if folder.run_file.exists() else None
+    """The size of the shards of a dataset that has been begun; None where its run.json is missing or damaged."""
+    if not folder.run_file.exists() or not folder.run_is_whole():
+        return None
+    return int(folder.read_run()["config"]["rows_per_shard"])
 
 
 def host_record(**settings: object) -> dict[str, object]:

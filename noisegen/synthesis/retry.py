@@ -123,6 +123,9 @@ def retry_failed(
                 failure = by_row.get(row.index)
                 if failure is None:
                     continue
+                if failure.reason == "duplicate_id":  # which only another manifest could change
+                    hopeless[failure.reason] += 1
+                    continue
                 try:
                     expected.count(row)
                     tried.setdefault(shard, []).append(failure)

@@ -13,11 +13,12 @@ import shutil
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
@@ -74,7 +75,7 @@ class StagedFolder(DatasetFolder):
     def pull(self) -> None:
         self.discard()
         self.sizes.update(list_files(self.url))
-        state = re.compile(r"run\.json|state/[^/]+\.json")
+        state = re.compile(r"run\.json|state/run\.xxh3|state/[^/]+\.json")
         self.fetch(name for name in self.sizes if state.fullmatch(name))
 
     def fetch(self, names: Iterable[str]) -> None:
@@ -119,6 +120,10 @@ class StagedFolder(DatasetFolder):
             if tile and (index := int(tile[1]) // rows_per_shard) in indices:
                 self.strays[index].append(name)
 
+    def write_run(self, run: Mapping[str, Any]) -> None:
+        super().write_run(run)
+        self._send(map(self._name, (self.run_hash_file, self.run_file)))
+
     def publish(self) -> None:
         names = [
             path.name for path in self.root.iterdir() if path.is_file() and not path.name.startswith(".")
@@ -126,7 +131,7 @@ class StagedFolder(DatasetFolder):
         host = self.state / "host.json"
         if host.exists():
             names.append(self._name(host))
-        self._send(name for name in sorted(names) if name != "run.json" or name not in self.sizes)
+        self._send(sorted(set(names) - {"run.json"}))
 
     @contextmanager
     def outbox(self, stop: StopRequest) -> Iterator[Callable[[Marker], None]]:

@@ -1,4 +1,4 @@
-"""What is written at the end of a build: the list of failures, the counts, the contact sheet."""
+"""What is written at the end of a build: the list of failures, the counts, the card, the contact sheet."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from noisegen.errors import InputError
+from noisegen.png import decode_png
 from noisegen.synthesis.card import dataset_card
 from noisegen.synthesis.contact_sheet import contact_sheet
 from noisegen.synthesis.croissant import croissant
+from noisegen.synthesis.failures import failures_agree, recorded_failures, write_failures
 from noisegen.synthesis.files import json_bytes, write_atomically
 from noisegen.synthesis.formats import format_named
-from noisegen.synthesis.layout import DatasetFolder, Failure, Marker
+from noisegen.synthesis.layout import SUMMARY_FILES, DatasetFolder, Failure, Marker
 from noisegen.synthesis.records import read_index
 
-__all__ = ["BuildSummary", "derived_files", "failure_lines", "write_summary"]
+__all__ = ["BuildSummary", "disagreements", "write_summary"]
 
 
 @dataclass(frozen=True)
@@ -74,18 +77,31 @@ class BuildSummary:
         return "\n".join(lines)
 
 
-def failure_lines(failures: Sequence[Failure]) -> bytes:
-    """The content of failures.jsonl: one line for each failed row."""
-    return b"".join(json_bytes(asdict(failure)) for failure in failures)
+def disagreements(folder: DatasetFolder) -> list[str]:
+    """What is wrong with the files that `write_summary` writes, where all shards are finished and whole."""
+    _, files = _derived_files(folder)
+    folder.fetch(SUMMARY_FILES)
+    agrees = {"failures.jsonl": failures_agree(folder)}
+    for name, content in files.items():
+        path = folder.root / name
+        agrees[name] = path.is_file() and path.read_bytes() == content
+    problems = [f"{name} does not agree with the shards" for name, agreed in agrees.items() if not agreed]
+    sheet = folder.root / "contact_sheet.png"
+    try:
+        # its pixels may differ by the versions of the libraries that draw it, so only damage is looked for
+        if sheet.exists():
+            decode_png(sheet.read_bytes())
+    except InputError as error:
+        problems.append(f"contact_sheet.png cannot be decoded: {error}")
+    return problems
 
 
-def derived_files(folder: DatasetFolder) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What follows from the finished shards: the content of dataset.json, and all such text files by name."""
+def _derived_files(folder: DatasetFolder) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What follows from the finished shards: the content of dataset.json, and of text files by name."""
     run = folder.read_run()
     tile_size = int(run["config"]["tile_size"])
     markers = _light_markers(folder)
     folder.fetch(folder.index_file(marker.shard).relative_to(folder.root).as_posix() for marker in markers)
-    failures = [failure for marker in markers for failure in marker.failures]
     tiles = sum(marker.tiles for marker in markers)
     left_out: Counter[str] = Counter()
     for marker in markers:
@@ -96,11 +112,10 @@ def derived_files(folder: DatasetFolder) -> tuple[dict[str, Any], dict[str, byte
         "tile_size": tile_size,
         "megapixels": tiles * tile_size**2 / 1e6,
         "conditions": _conditions(folder, markers),
-        "failures": dict(sorted(Counter(failure.reason for failure in failures).items())),
+        "failures": dict(sorted(Counter(f.reason for f in recorded_failures(folder)).items())),
         "left_out": dict(sorted(left_out.items())),
     }
     return table, {
-        "failures.jsonl": failure_lines(failures),
         "dataset.json": json_bytes(table, indent=1),
         "README.md": dataset_card(run, table),
         "croissant.json": croissant(run, table),
@@ -109,9 +124,10 @@ def derived_files(folder: DatasetFolder) -> tuple[dict[str, Any], dict[str, byte
 
 def write_summary(folder: DatasetFolder) -> dict[str, Any]:
     """Writes the files that describe the whole, where every shard is finished; returns the contents of dataset.json."""
-    table, files = derived_files(folder)
+    table, files = _derived_files(folder)
     if table["shards"] < len(folder.shards()):
         return table
+    write_failures(folder)
     for name, content in files.items():
         write_atomically(folder.root / name, content)
     output_format = format_named(folder.read_run()["config"]["format"])
@@ -142,5 +158,6 @@ def _conditions(folder: DatasetFolder, markers: Sequence[Marker]) -> list[dict[s
 
 
 def _light_markers(folder: DatasetFolder) -> list[Marker]:
-    """Markers without their lists of files, which are not needed and may be long."""
-    return [replace(marker, files={}) for shard in folder.shards() if (marker := folder.read_marker(shard))]
+    """Markers without their files and failures, which may be many."""
+    markers = (folder.read_marker(shard) for shard in folder.shards())
+    return [replace(marker, files={}, failures=()) for marker in markers if marker]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from noisegen.synthesis.interrupt import Interrupted
+
 __all__ = ["usable_cores", "worker_threads"]
+
+# for the threads of one pool, after a signal
+PATIENCE_SECONDS = 2.0
 
 
 def usable_cores() -> int:
@@ -19,10 +25,17 @@ def usable_cores() -> int:
 def worker_threads(count: int, start: Callable[[], object] | None = None) -> Iterator[ThreadPoolExecutor]:
     """A thread pool whose threads first call ``start``.
 
-    On leaving, what has not begun is dropped and what runs is waited for.
+    On leaving, what has not begun is dropped and what runs is waited for; after a signal not for long, as a large
+    photograph or a slow model may take minutes over results that nobody wants any more.
     """
     pool = ThreadPoolExecutor(count, initializer=start)
+    patience: float | None = None
     try:
         yield pool
+    except (Interrupted, KeyboardInterrupt):
+        patience = PATIENCE_SECONDS
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        waiting = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+        waiting.start()
+        waiting.join(patience)

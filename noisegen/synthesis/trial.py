@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from noisegen.errors import UsageError
 from noisegen.synthesis.choices import OutputChoice
+from noisegen.synthesis.duplicates import RepeatedIds
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import FORMATS, format_named
 from noisegen.synthesis.interrupt import StopRequest
@@ -101,7 +102,7 @@ def run_trial(
     clock = StageClock(resolved.workers)
     with tempfile.TemporaryDirectory(prefix="noisegen-plan-") as temporary:
         root = Path(temporary)
-        with open_pipeline(resolved, config, stop, clock) as pipeline:
+        with open_pipeline(resolved, config, stop, clock, RepeatedIds.none()) as pipeline:
             groups = _tiles_to_size(pipeline, rows)
             if not groups:
                 return None

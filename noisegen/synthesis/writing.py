@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from noisegen.errors import NoisegenError, UsageError
@@ -110,8 +111,10 @@ class OpenShard:
         self._folder.retry_file(self._shard).unlink(missing_ok=True)
 
     def abort(self) -> None:
-        """Removes what was written so far."""
-        self._writer.abort()
+        """Removes what was written so far; where even that fails, on a full disk, the next build does it."""
+        with suppress(OSError):
+            self._writer.abort()
+        shutil.rmtree(self._folder.temporary, ignore_errors=True)
 
 
 @contextmanager

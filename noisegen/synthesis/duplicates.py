@@ -1,0 +1,75 @@
+"""Rows of a manifest with the id of an earlier row: they would get the same noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisegen.manifest import Manifest, ManifestRow
+from noisegen.synthesis.layout import Failure
+from noisegen.synthesis.randomness import tile_key
+
+__all__ = ["RepeatedIds"]
+
+
+@dataclass(frozen=True)
+class RepeatedIds:
+    """Which rows repeat an id, and whose.
+
+    Attributes:
+        rows: int64, ascending: rows whose id an earlier row has.
+        firsts: int64, of the same length: the first row with that id.
+    """
+
+    rows: np.ndarray
+    firsts: np.ndarray
+
+    @classmethod
+    def of(cls, manifest: Manifest, stop: int) -> RepeatedIds:
+        """Looks through the ids of the rows before ``stop``: 16 bytes of memory a row.
+
+        Ids are compared by the 64-bit key from which all their randomness follows, so two different ids with one key
+        (three in 10**8 for a million rows) count as repeated too, and rightly.
+
+        Raises:
+            UsageError: the manifest cannot be read.
+        """
+        keys = np.zeros(stop, np.uint64)
+        # a row without an id is a bad row anyway
+        named = np.zeros(stop, bool)
+        for row, name in enumerate(manifest.ids(stop)):
+            if name is not None:
+                keys[row], named[row] = tile_key(0, name, 0), True
+        order = np.argsort(keys, kind="stable")
+        order = order[named[order]]
+        in_order = keys[order]
+        begins = np.ones(len(order), bool)
+        begins[1:] = in_order[1:] != in_order[:-1]
+        repeats = np.flatnonzero(~begins)
+        starts = np.flatnonzero(begins)
+        firsts = order[starts[np.searchsorted(starts, repeats, side="right") - 1]]
+        rows = order[repeats]
+        ascending = np.argsort(rows)
+        return cls(rows[ascending], firsts[ascending])
+
+    @classmethod
+    def none(cls) -> RepeatedIds:
+        """Where ids are not looked at."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64))
+
+    def failure(self, row: ManifestRow, path: str) -> Failure | None:
+        """The failure of a row that repeats an id; None for any other row.
+
+        Args:
+            row: of the manifest.
+            path: as it is to be shown.
+        """
+        place = int(np.searchsorted(self.rows, row.index))
+        if place == len(self.rows) or self.rows[place] != row.index:
+            return None
+        message = (
+            f"row {row.index} has the id {row.id!r} of row {self.firsts[place]}, so it would get the same noise; "
+            "give each row an id of its own"
+        )
+        return Failure(row.index, row.id, path, "duplicate_id", message)
