@@ -10,7 +10,7 @@
     index/000000.parquet         a row for each tile (see `noisegen.synthesis.records`)
     state/000000.done.json       written last: rows, tile count, failures, files with size and hash
     state/000000.bad.json        put there by `verify`; the next build redoes the shard and removes it
-    state/lmdb.done.json         the LMDB files with sizes and hashes; lmdb.bad.json as of a shard
+    state/lmdb.json              the LMDB files with sizes and hashes; lmdb.bad.json as of a shard
     state/000000.timing.json     seconds and tiles, for `status`
     state/host.json              where it was last built, with which settings that change no byte
     state/lock                   held by the running build

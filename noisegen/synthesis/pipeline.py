@@ -115,6 +115,7 @@ class Pipeline:
         stop: StopRequest,
     ) -> None:
         self._config = config
+        self._encode_picture = format_named(config.format).encode
         self._manifest = manifest
         self._engine = engine
         self._decoders = decoders
@@ -245,8 +246,8 @@ class Pipeline:
 
     def _encode(self, planned: _PlannedTile, noisy: np.ndarray) -> FinishedTile:
         row, tile, chosen = planned.row, planned.tile, planned.chosen
-        encode = format_named(self._config.format).encode
-        noisy_data, clean_data = (encode(p, self._config.png_level) for p in (noisy, planned.job.clean))
+        pictures = (noisy, planned.job.clean)
+        noisy_data, clean_data = (self._encode_picture(p, self._config.png_level) for p in pictures)
         record = TileRecord(
             key=tile_key_name(row.index, planned.variant, tile.y, tile.x),
             row=row.index,
