@@ -73,13 +73,13 @@ def test_a_build_killed_while_it_assembles_the_databases_assembles_them_again(
     shutil.copytree(reference, output)
     for name in ("lq.lmdb", "gt.lmdb"):
         shutil.rmtree(output / name)
-    (output / "state" / "lmdb.done.json").unlink()
+    (output / "state" / "lmdb.json").unlink()
     process = start(place, output, "lmdb")
     while not (output / "state" / "tmp" / "lmdb" / "gt.lmdb").exists():
         assert process.poll() is None, "the databases were there before the build could be killed"
     process.kill()
     process.communicate()
-    assert not (output / "state" / "lmdb.done.json").exists()
+    assert not (output / "state" / "lmdb.json").exists()
     assert build(place, output, format="lmdb") == 0
     assert contents(output) == contents(reference)
 

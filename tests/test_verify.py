@@ -57,7 +57,7 @@ def test_every_damaged_shard_is_found_and_made_anew(
     assert verify_dataset(output).exit_code == 0
 
 
-@pytest.mark.parametrize("victim", ["lq.lmdb/data.mdb", "gt.lmdb/meta_info.txt", "state/lmdb.done.json"])
+@pytest.mark.parametrize("victim", ["lq.lmdb/data.mdb", "gt.lmdb/meta_info.txt", "state/lmdb.json"])
 def test_damaged_databases_are_found_and_assembled_anew(
     place: Workplace, tmp_path: Path, victim: str
 ) -> None:
@@ -77,7 +77,7 @@ def test_no_database_is_made_from_a_damaged_shard(place: Workplace, tmp_path: Pa
     output = tmp_path / "out"
     build(place, output, "lmdb")
     whole = contents(output)
-    (output / "state" / "lmdb.done.json").unlink()
+    (output / "state" / "lmdb.json").unlink()
     flip_a_byte(output / "shards" / "000001.tar")
     with pytest.raises(NoisegenError, match=r"000001\.tar is damaged"):
         build(place, output, "lmdb")

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import xxhash
 
 from noisegen.errors import NoisegenError, UsageError
-from noisegen.synthesis.choices import OutputChoice
 from noisegen.synthesis.files import json_bytes
 from noisegen.synthesis.layout import DatasetFolder, Failure, Shard, tile_key_name
 from noisegen.synthesis.records import TileRecord
@@ -46,11 +45,10 @@ class SourceDataset:
         """Reads run.json and the markers.
 
         Raises:
-            UsageError: the folder holds no dataset, it is not finished, or its format's package is missing.
+            UsageError: the folder holds no dataset, or it is not finished.
         """
         folder = DatasetFolder(root)
         run = folder.read_run()
-        OutputChoice.resolve(run["config"]["format"], None, None)
         shards = folder.shards()
         content = xxhash.xxh3_128()
         tiles = 0

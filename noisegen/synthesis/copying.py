@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from noisegen.errors import InputError, NoisegenError, UsageError
 from noisegen.progress import Progress
@@ -21,7 +22,7 @@ from noisegen.synthesis.copy_sources import SourceDataset, check_alike, check_ph
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import TileReader, assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
 from noisegen.synthesis.plan import (
     FORMAT_VERSION,
     adopt_run,
@@ -149,32 +150,27 @@ def _copy(
         if value is not None and value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}")
     with stop_on_signals() as stop, locked(folder), disk_errors(folder):
-        first = sources[0].run
+        configs = [source.run["config"] for source in sources]
         if rows_per_shard is None:
-            largest = max(int(source.run["config"]["rows_per_shard"]) for source in sources)
+            largest = max(int(config["rows_per_shard"]) for config in configs)
             rows_per_shard = stored_rows_per_shard(folder) or largest
         config = CopyConfig(
             **asdict(choice),
-            tile_size=first["config"]["tile_size"],
+            tile_size=configs[0]["tile_size"],
             rows_per_shard=rows_per_shard,
-            split=tuple(sorted({name for source in sources for name in source.run["config"]["split"] or ()})),
-            license=", ".join(sorted({source.run["config"]["license"] for source in sources})),
+            split=tuple(sorted({name for config in configs for name in config["split"] or ()})),
+            license=", ".join(sorted({config["license"] for config in configs})),
         )
-        run = {
-            "command": command,
-            "format_version": FORMAT_VERSION,
-            "config": asdict(config),
-            "rows": sum(source.rows for source in sources),
-            "bit_depth": first["bit_depth"],
-            "channels": first["channels"],
-            "sources": [source.provenance() for source in sources],
-            "versions": writer_versions(config.format),
-        }
-        adopt_run(folder, run)
+        adopt_run(folder, _fingerprint(command, config, sources))
         workers = workers or usable_cores()
         write_json(folder.state / "host.json", host_record(workers=workers))
         folder.remove_leftovers()
-        copied = _copy_shards(folder, config, sources, stop, workers, quiet)
+        with stop.between_steps(), worker_threads(workers) as pool:
+            copier = _Copier(config, sources, pool, 4 * workers, stop, StageClock(workers))
+            try:
+                copied = _copy_shards(folder, copier, command, quiet)
+            finally:
+                stop.give_up()
         if assembly := assembly_of(config.format):
             with stop.between_steps():
                 assembly.assemble(folder, folder.shards(), stop.check)
@@ -192,52 +188,47 @@ def _copy(
     )
 
 
-def _copy_shards(
-    folder: DatasetFolder,
-    config: CopyConfig,
-    sources: Sequence[SourceDataset],
-    stop: StopRequest,
-    workers: int,
-    quiet: bool,
-) -> int:
+def _fingerprint(command: str, config: CopyConfig, sources: Sequence[SourceDataset]) -> dict[str, Any]:
+    """As `noisegen.synthesis.plan.fingerprint`, of a copy."""
+    return {
+        "command": command,
+        "format_version": FORMAT_VERSION,
+        "config": asdict(config),
+        "rows": sum(source.rows for source in sources),
+        "bit_depth": sources[0].run["bit_depth"],
+        "channels": sources[0].run["channels"],
+        "sources": [source.provenance() for source in sources],
+        "versions": writer_versions(config.format),
+    }
+
+
+def _copy_shards(folder: DatasetFolder, copier: _Copier, command: str, quiet: bool) -> int:
     """Makes what is not there yet; returns the number of shards made."""
     markers = {shard: folder.finished(shard) for shard in folder.shards()}
     pending = [shard for shard, marker in markers.items() if marker is None]
-    output_format = format_named(config.format)
-    start_over(folder, output_format, pending)
-    left = sum(source.tiles for source in sources) - sum(m.tiles for m in markers.values() if m)
-    clock = StageClock(workers)
-    with (
-        stop.between_steps(),
-        worker_threads(workers) as pool,
-        Progress(left, "tile", "copy", quiet=quiet) as progress,
-    ):
-        copier = _Copier(config, pool, 4 * workers, stop, clock)
-        try:
-            for shard in pending:
-                written = OpenShard(folder, output_format, shard, clock)
-                try:
-                    for source in sources:
-                        for part in source.shards_within(shard.start, shard.stop):
-                            for failure in source.failures(part):
-                                if shard.start <= failure.row < shard.stop:
-                                    written.fail(failure)
-                            if shard.start <= part.start + source.offset < shard.stop:
-                                written.leave_out(source.left_out(part))
-                            for tile in copier.tiles(source, part, shard):
-                                written.add([tile])
-                                progress.update(1)
-                    written.finish()
-                except BaseException:
-                    written.abort()
-                    raise
-        finally:
-            stop.give_up()
+    start_over(folder, copier.format, pending)
+    done = sum(marker.tiles for marker in markers.values() if marker)
+    total = sum(source.tiles for source in copier.sources) - done
+    with Progress(total, "tile", command, quiet=quiet) as progress:
+        for shard in pending:
+            written = OpenShard(folder, copier.format, shard, copier.clock)
+            try:
+                for failure in copier.failures(shard):
+                    written.fail(failure)
+                for left_out in copier.left_out(shard):
+                    written.leave_out(left_out)
+                for tile in copier.tiles(shard):
+                    written.add([tile])
+                    progress.update(1)
+                written.finish()
+            except BaseException:
+                written.abort()
+                raise
     return len(pending)
 
 
 class _Copier:
-    """Reads, checks and encodes tiles in threads, and gives them in order."""
+    """Gives the failures and tiles of the sources in order; reads, checks and encodes tiles in threads."""
 
     def __init__(
         self,
@@ -247,15 +238,39 @@ class _Copier:
         stop: StopRequest,
         clock: StageClock,
     ) -> None:
-        self._encode = format_named(config.format).encode
+        self.sources = sources
+        self.format = format_named(config.format)
         self._png_level = config.png_level
         self._pool = pool
         self._in_flight = in_flight
         self._stop = stop
-        self._clock = clock
+        self.clock = clock
 
-    def tiles(self, source: SourceDataset, part: Shard, shard: Shard) -> Iterator[FinishedTile]:
-        """The tiles of a source's shard that belong into a shard of the new dataset."""
+    def failures(self, shard: Shard) -> Iterator[Failure]:
+        """The failed rows of a shard of the new dataset."""
+        for source in self.sources:
+            for part in source.shards_within(shard.start, shard.stop):
+                yield from (f for f in source.failures(part) if shard.start <= f.row < shard.stop)
+
+    def left_out(self, shard: Shard) -> Iterator[dict[str, int]]:
+        """Tiles that the selection left out, counted with the first row of their shard in the source."""
+        for source in self.sources:
+            for part in source.shards_within(shard.start, shard.stop):
+                if shard.start <= part.start + source.offset < shard.stop:
+                    yield source.left_out(part)
+
+    def tiles(self, shard: Shard) -> Iterator[FinishedTile]:
+        """The tiles of a shard of the new dataset.
+
+        Raises:
+            NoisegenError: one is damaged.
+            Interrupted: a signal came.
+        """
+        for source in self.sources:
+            for part in source.shards_within(shard.start, shard.stop):
+                yield from self._part(source, part, shard)
+
+    def _part(self, source: SourceDataset, part: Shard, shard: Shard) -> Iterator[FinishedTile]:
         waiting: deque[Future[FinishedTile]] = deque()
         with closing(_open_tiles(source, part)) as reader:
             try:
@@ -263,9 +278,13 @@ class _Copier:
                     if shard.start <= record.row < shard.stop:
                         waiting.append(self._pool.submit(self._tile, source, reader, key, record))
                     if len(waiting) > self._in_flight:
-                        yield self._stop.result(waiting.popleft())
+                        tile = self._stop.result(waiting[0])
+                        waiting.popleft()
+                        yield tile
                 while waiting:
-                    yield self._stop.result(waiting.popleft())
+                    tile = self._stop.result(waiting[0])
+                    waiting.popleft()
+                    yield tile
             finally:
                 # the reader must not be closed under a thread
                 for future in waiting:
@@ -274,14 +293,14 @@ class _Copier:
 
     def _tile(self, source: SourceDataset, reader: TileReader, key: str, record: TileRecord) -> FinishedTile:
         try:
-            with self._clock.stage("read"):
+            with self.clock.stage("read"):
                 noisy, clean = reader.read(key)
         except (InputError, KeyError, OSError) as error:
             raise _damaged(source, key, str(error)) from error
         if (pixel_hash(noisy), pixel_hash(clean)) != (record.noisy_pixels_xxh3, record.clean_pixels_xxh3):
             raise _damaged(source, key, "its pixels have another hash than the index table says")
-        with self._clock.stage("encode"):
-            noisy_data, clean_data = (self._encode(picture, self._png_level) for picture in (noisy, clean))
+        with self.clock.stage("encode"):
+            noisy_data, clean_data = (self.format.encode(p, self._png_level) for p in (noisy, clean))
         return FinishedTile(noisy_data, clean_data, record)
 
 

@@ -11,7 +11,7 @@
     index/000000.parquet         a row for each tile (see `noisegen.synthesis.records`)
     state/000000.done.json       written last: rows, tile count, failures, files with size and hash
     state/000000.bad.json        put there by `verify`; the next build redoes the shard and removes it
-    state/lmdb.done.json         the LMDB files with sizes and hashes; lmdb.bad.json as of a shard
+    state/lmdb.json              the LMDB files with sizes and hashes; lmdb.bad.json as of a shard
     state/000000.retry.json      put there by `retry-failed`; as bad.json, but the shard counts as finished and
                                  stays in place until the new one is ready
     state/000000.timing.json     seconds and tiles, for `status` (see `noisegen.synthesis.stages`)

@@ -154,6 +154,7 @@ class Pipeline:
         self._repeated = repeated
         self._selection = TileSelection(config.min_sharpness, config.max_flat, config.max_saturated)
         self._conditions = ConditionChoice(config, engine.model.vocabulary)
+        self._encode_picture = format_named(config.format).encode
         self._manifest = manifest
         self._engine = engine
         self._photographs = photographs
@@ -292,8 +293,8 @@ class Pipeline:
 
     def _encode(self, planned: _PlannedTile, noisy: np.ndarray) -> FinishedTile:
         row, tile, chosen = planned.row, planned.tile, planned.chosen
-        encode = format_named(self._config.format).encode
-        noisy_data, clean_data = (encode(p, self._config.png_level) for p in (noisy, planned.job.tile))
+        pictures = (noisy, planned.job.tile)
+        noisy_data, clean_data = (self._encode_picture(p, self._config.png_level) for p in pictures)
         record = TileRecord(
             key=tile_key_name(row.index, planned.variant, tile.y, tile.x),
             row=row.index,

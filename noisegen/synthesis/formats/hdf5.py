@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisegen.errors import InputError
+from noisegen.errors import InputError, UsageError
 from noisegen.synthesis.files import FileRecord, put_in_place, record_file, sync
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import FinishedTile, TileRecord
@@ -76,12 +77,10 @@ class _Hdf5Shard:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _create(self, name: str, record: TileRecord) -> None:
-        import h5py
-
         self._names.append(name)
         path = self._temporary / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5py.File(path, "w")
+        self._file = _h5py().File(path, "w")
         self._file.attrs["id"] = record.id
         self._file.attrs["camera"] = record.camera
         config = self._file.create_group("config")
@@ -113,18 +112,16 @@ class _Hdf5Tiles:
         self._places = [place / "hdf5" for place in folder.split_folders()]
 
     def read(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        import h5py
-
         path = next((p for place in self._places if (p := place / _file_name(key)).exists()), None)
         if path is None:
             raise KeyError(key)
         try:
-            with h5py.File(path, "r") as file:
+            with _h5py().File(path, "r") as file:
                 (numbers,) = np.nonzero(file["keys"][...] == key.encode())
                 if not len(numbers):
                     raise KeyError(key)
                 noisy, clean = (file[f"{side}/{numbers[0]}"][...] for side in ("noisy", "clean"))
-        except KeyError:
+        except (KeyError, UsageError):
             raise
         except Exception as error:  # a damaged file makes HDF5 raise nearly any type
             raise InputError("unreadable", f"{path}: damaged: {' '.join(str(error).split())}") from error
@@ -147,6 +144,14 @@ def remove_shards(folder: DatasetFolder, shards: Sequence[Shard]) -> None:
             row = path.name.split("-", 1)[0]
             if row.isdecimal() and int(row) in rows:
                 path.unlink()
+
+
+def _h5py() -> ModuleType:
+    try:
+        import h5py
+    except ImportError as error:
+        raise UsageError("format hdf5 needs h5py: pip install 'noisegen[hdf5]'") from error
+    return h5py
 
 
 def _file_name(key: str) -> str:

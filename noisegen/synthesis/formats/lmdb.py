@@ -151,15 +151,15 @@ def _write_all(
             marker = folder.read_marker(shard)
             for split, path in shard_files(folder, shard, SUFFIX).items():
                 _check_tar(folder, marker, path)
-                tar = TarTiles([path])
-                with contextlib.closing(tar):
-                    for side, name in enumerate(NAMES):
-                        written = temporary / split / name
-                        if written not in databases:
-                            databases[written] = _Database(written, map_size, compression)
-                            finals[written] = folder.split_folder(split) / name
-                        for key in tar.keys:
-                            databases[written].put(key, tar.files(key)[side])
+                pair = [temporary / split / name for name in NAMES]
+                for written in pair:
+                    if written not in databases:
+                        databases[written] = _Database(written, map_size, compression)
+                        finals[written] = folder.split_folder(split) / written.name
+                with contextlib.closing(TarTiles([path])) as tar:
+                    for key in tar.keys:
+                        for written, data in zip(pair, tar.files(key), strict=True):
+                            databases[written].put(key, data)
         for written in list(databases):
             databases.pop(written).close()
     finally:
@@ -197,7 +197,7 @@ def _start_over(folder: DatasetFolder) -> None:
 
 
 def _state_file(folder: DatasetFolder) -> Path:
-    return folder.state / "lmdb.done.json"
+    return folder.state / "lmdb.json"
 
 
 def _bad_file(folder: DatasetFolder) -> Path:

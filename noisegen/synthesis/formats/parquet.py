@@ -84,10 +84,11 @@ class _ParquetTiles:
         for path in paths:
             try:
                 with pq.ParquetFile(path) as file:
+                    footer = file.metadata
                     for group in range(file.num_row_groups):
                         keys = file.read_row_group(group, columns=["key"])["key"].to_pylist()
                         for row, key in enumerate(keys):
-                            self._places[key] = (path, file.metadata, group, row)
+                            self._places[key] = (path, footer, group, row)
             except pa.ArrowException as error:
                 raise InputError("unreadable", f"{path}: {error}") from error
 
