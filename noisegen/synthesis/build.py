@@ -15,7 +15,7 @@ from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.manifest import Manifest
 from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_synthesis
 from noisegen.progress import Progress
-from noisegen.remote import CONNECTIONS, as_place, local_copy, parent_url
+from noisegen.remote import Connections, as_place, local_copy, parent_url
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory, tile_threads
 from noisegen.synthesis.fetching import Photographs
 from noisegen.synthesis.files import write_atomically, write_json
@@ -178,7 +178,7 @@ def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
     start_over(job.folder, format_named(job.config.format), pending)
     with (
         job.folder.outbox(job.stop) as send,
-        worker_threads(CONNECTIONS) as fetchers,
+        Connections() as connections,
         worker_threads(max(1, workers // 4)) as decoders,
         tile_threads(workers) as makers,
     ):
@@ -186,7 +186,7 @@ def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
             job.config,
             job.manifest,
             job.engine,
-            Photographs(fetchers, job.config.max_pixels, job.stop),
+            Photographs(connections, job.config.max_pixels, job.stop),
             decoders=decoders,
             makers=makers,
             batch_size=batch_size,
