@@ -5,20 +5,23 @@ Requests that fail in passing are repeated, see `noisegen.stores`.
 
 from __future__ import annotations
 
+import queue
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from noisegen.errors import UsageError
 from noisegen.stores import RemoteError, connect, retried
 
 __all__ = [
+    "Connections",
     "abort_uploads",
     "as_place",
     "delete_all",
@@ -230,7 +233,47 @@ def local_copy(place: str | Path) -> Iterator[Path]:
         yield path
 
 
+class Connections:
+    """Threads that wait for servers, as a context; leaving it drops what has not begun and waits for nothing.
+
+    They are daemons, so that a server that does not answer cannot keep an interrupted process alive.
+    """
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        for _thread in self._threads:
+            self._work.put(None)
+
+    def submit(self, act: Callable[..., T], *arguments: object, **options: object) -> Future[T]:
+        """Has ``act`` called by one of the threads."""
+        future: Future[T] = Future()
+        self._work.put((future, partial(act, *arguments, **options)))
+        if len(self._threads) < CONNECTIONS:
+            self._threads.append(threading.Thread(target=self._run, daemon=True))
+            self._threads[-1].start()
+        return future
+
+    def _run(self) -> None:
+        while entry := self._work.get():
+            future, act = entry
+            if self._closed:
+                future.cancel()
+                continue
+            try:
+                future.set_result(act())
+            except BaseException as error:  # handed to the one who waits
+                future.set_exception(error)
+
+
 def _each(act: Callable[[str], None], names: Iterable[str]) -> None:
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for future in [pool.submit(act, name) for name in names]:
+    with Connections() as connections:
+        for future in [connections.submit(act, name) for name in names]:
             future.result()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 
 from noisegen.errors import InputError
 from noisegen.images import DEFAULT_MAX_PIXELS, EncodedPicture
 from noisegen.manifest_scan import SUFFIXES, ScannedPhoto, SkippedFile, look_at, wanted
 from noisegen.photographs import AHEAD_BYTES, check_size, fetch_photograph, look_ahead
-from noisegen.remote import CONNECTIONS, list_files
+from noisegen.remote import Connections, list_files
 
 __all__ = ["scan_url"]
 
@@ -34,10 +34,10 @@ def scan_url(
         for name, size in list_files(url).items()
         if name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in name.split("/"))
     }
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
+    with Connections() as connections:
 
         def ask(name: str) -> tuple[str, Future[EncodedPicture]]:
-            return name, pool.submit(_fetch, f"{url}/{name}", sizes[name])
+            return name, connections.submit(_fetch, f"{url}/{name}", sizes[name])
 
         names = (name for name in sorted(sizes, key=_walk_order) if wanted(name, patterns))
         for name, content in look_ahead(map(ask, names), lambda asked: sizes[asked[0]], AHEAD_BYTES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,12 +23,13 @@ WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 @dataclass
 class Fault:
-    """The next ``count`` requests of a method, whose path holds a text, are answered with a status."""
+    """The next ``count`` requests of a method, whose path holds a text, are answered late and with a status."""
 
     method: str
     part: str
     count: int
     status: str = "503 Service Unavailable"
+    seconds: float = 0.0
 
 
 @dataclass
@@ -80,6 +82,7 @@ class S3Server:
         for fault in self.faults:
             if fault.count > 0 and fault.method == method and fault.part in path:
                 fault.count -= 1
+                time.sleep(fault.seconds)
                 environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
                 start(fault.status, [("Content-Type", "application/xml"), ("Content-Length", "0")])
                 return [b""]

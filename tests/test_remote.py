@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -265,8 +264,8 @@ def test_photographs_are_fetched_side_by_side_and_come_in_order(monkeypatch: pyt
     monkeypatch.setattr("noisegen.photographs.fetch", slow)
     monkeypatch.setattr("noisegen.photographs.file_size", lambda url, **options: 5)
     rows = [ManifestRow(i, f"flaky://{i}.png", str(i), None, None, {}) for i in range(40)]
-    with ThreadPoolExecutor(8) as pool:
-        coming = list(Photographs(pool, 10**6, StopRequest()).ahead(["begin", *rows, "end"]))
+    with remote.Connections() as connections:
+        coming = list(Photographs(connections, 10**6, StopRequest()).ahead(["begin", *rows, "end"]))
         names = [
             c.source.result().name for c in coming if isinstance(c, Coming) and not isinstance(c.source, Path)
         ]

@@ -138,24 +138,25 @@ def test_a_build_killed_between_uploads_is_completed_from_another_machine(
     assert len(put) == 6 - len(there)
 
 
-def test_a_signal_ends_an_upload_that_is_refused_again_and_again(
-    store: S3Server, place: Workplace, webdataset: dict[str, bytes], tmp_path: Path
+@pytest.mark.parametrize("part", ["out/shards/000001", "in/photo3.png"])
+def test_a_signal_ends_a_build_whose_server_does_not_answer(
+    store: S3Server, place: Workplace, tmp_path: Path, part: str
 ) -> None:
     bucket = store.bucket()
-    url = f"s3://{bucket}/dataset"
-    fault = Fault("PUT", f"{bucket}/dataset/shards/000001", 10**6)
-    store.faults = [fault]
-    process = start(place, url, tmp_path / "staging")
-    while not store.made("PUT", f"{bucket}/dataset/shards/000001"):
+    store.put(place.root, bucket, "in")
+    url = f"s3://{bucket}/out"
+    store.faults = [Fault(method, f"{bucket}/{part}", 10**6, seconds=60) for method in ("PUT", "HEAD")]
+    begun = len(store.requests)
+    process = start(place, url, tmp_path / "staging", "--root", f"s3://{bucket}/in")
+    while not any(part in path for _, path in store.requests[begun:]):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=25)  # the server keeps its client waiting for 60 seconds
     assert process.returncode == 143
     assert b"the same command resumes" in errors
-    store.faults = []
-    assert build(place, url).shards_built == 5
-    assert store.contents(bucket, "dataset") == webdataset
+    assert b"Traceback" not in errors
+    assert sum("done" in name for name in store.contents(bucket, "out")) == (part[0] == "o")
 
 
 def test_refused_requests_are_repeated(

@@ -233,6 +233,7 @@ class _Copier:
     def __init__(
         self,
         config: CopyConfig,
+        sources: Sequence[SourceDataset],
         pool: ThreadPoolExecutor,
         in_flight: int,
         stop: StopRequest,

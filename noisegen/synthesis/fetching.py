@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,7 @@ from noisegen.errors import InputError
 from noisegen.images import EncodedPicture
 from noisegen.manifest import ManifestRow
 from noisegen.photographs import AHEAD_BYTES, fetch_photograph, look_ahead, photograph_size
+from noisegen.remote import Connections
 from noisegen.synthesis.interrupt import StopRequest
 
 __all__ = ["Coming", "Photographs"]
@@ -46,12 +47,12 @@ class Photographs:
     """Fetches the photographs of manifest rows.
 
     Attributes:
-        fetchers: threads that wait for servers.
+        connections: what they are fetched by.
         max_pixels: see `noisegen.photographs.get_photograph`.
         stop: ends attempts that nobody waits for.
     """
 
-    fetchers: ThreadPoolExecutor
+    connections: Connections
     max_pixels: int
     stop: StopRequest
 
@@ -67,7 +68,7 @@ class Photographs:
             return item
         if isinstance(item.path, Path):
             return Coming(item, item.path)
-        size = self.fetchers.submit(photograph_size, item.path, self.max_pixels, pause=self.stop.pause)
+        size = self.connections.submit(photograph_size, item.path, self.max_pixels, pause=self.stop.pause)
         return _Asked(item, item.path, size)
 
     def _begin(self, item: T | Coming | _Asked) -> T | Coming:
@@ -79,5 +80,5 @@ class Photographs:
             failed: Future[EncodedPicture] = Future()
             failed.set_exception(error)
             return Coming(item.row, failed)
-        content = self.fetchers.submit(fetch_photograph, item.url, size, pause=self.stop.pause)
+        content = self.connections.submit(fetch_photograph, item.url, size, pause=self.stop.pause)
         return Coming(item.row, content, size or 0)

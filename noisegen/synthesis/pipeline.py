@@ -22,7 +22,7 @@ from noisegen.errors import InputError
 from noisegen.images import EncodedPicture, probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
 from noisegen.photographs import look_ahead
-from noisegen.remote import CONNECTIONS
+from noisegen.remote import Connections
 from noisegen.synthesis.duplicates import RepeatedIds
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture, tile_threads
 from noisegen.synthesis.fetching import Coming, Photographs
@@ -336,7 +336,7 @@ def open_pipeline(
     """
     workers = resolved.workers
     with (
-        worker_threads(CONNECTIONS) as fetchers,
+        Connections() as connections,
         worker_threads(max(1, workers // 4)) as decoders,
         tile_threads(workers) as makers,
     ):
@@ -345,7 +345,7 @@ def open_pipeline(
                 config,
                 resolved.manifest,
                 resolved.engine,
-                Photographs(fetchers, config.max_pixels, stop),
+                Photographs(connections, config.max_pixels, stop),
                 decoders=decoders,
                 makers=makers,
                 batch_size=resolved.batch_size,

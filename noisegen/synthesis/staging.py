@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -40,7 +41,7 @@ from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 __all__ = ["StagedFolder", "dataset_at", "opened_dataset"]
 
 # how long an interrupted build waits for the upload under way, in seconds
-PATIENCE = 5.0
+PATIENCE = 4.0
 
 # a file of one tile or of a noisy version of a photograph, see `noisegen.synthesis.layout.tile_key_name`
 _TILE_FILE = re.compile(r".+/(\d{8,})-\d{2,}(-\d{5,}-\d{5,})?\.[^/]*")
@@ -178,12 +179,9 @@ class StagedFolder(DatasetFolder):
         self.sizes.update({name: record.size for name, record in marker.files.items()})
         self._forget(marker.shard, marker.files)
 
-    def _send(self, names: Iterable[str], pause: Callable[[float], object] | None = None) -> None:
+    def _send(self, names: Iterable[str], pause: Callable[[float], object] = time.sleep) -> None:
         for name in names:
-            if pause is None:
-                upload(self.root / name, f"{self.url}/{name}")
-            else:
-                upload(self.root / name, f"{self.url}/{name}", pause=pause)
+            upload(self.root / name, f"{self.url}/{name}", pause=pause)
             self.sizes[name] = (self.root / name).stat().st_size
 
     def _delete(self, names: Iterable[str]) -> None:
