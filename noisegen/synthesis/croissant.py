@@ -13,23 +13,25 @@ from noisegen.synthesis.records import TileRecord
 
 __all__ = ["croissant"]
 
-# the terms used here, of the context that the specification gives
+# as the specification gives it
+_TERMS = (
+    *("citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty", "fileSet"),
+    *("format", "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet"),
+    *("references", "regex", "repeated", "replace", "samplingRate", "separator", "source", "subField"),
+    "transform",
+)
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "column": "cr:column",
+    **{term: f"cr:{term}" for term in _TERMS},
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileSet": "cr:fileSet",
-    "includes": "cr:includes",
-    "key": "cr:key",
-    "recordSet": "cr:recordSet",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "sc": "https://schema.org/",
-    "source": "cr:source",
 }
 _TYPES = {"str": "sc:Text", "int": "sc:Integer", "float": "sc:Float", "bool": "sc:Boolean"}
 
@@ -54,7 +56,7 @@ def croissant(run: Mapping[str, Any], table: Mapping[str, Any]) -> bytes:
             "keywords": ["image denoising", "synthetic noise", "noisegen"],
             "distribution": [
                 *(_file_set(name, *files) for name, files in format_card(run["config"]).files.items()),
-                _file_set("index", "index/*.parquet", "application/vnd.apache.parquet"),
+                _file_set("index", "index/*.parquet", "application/x-parquet"),
             ],
             "recordSet": [
                 {

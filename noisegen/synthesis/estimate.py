@@ -93,25 +93,22 @@ class BuildPlan:
             f"failing   {failing}",
             f"shards    {self.shards} of {self.rows_per_shard} photographs{done}",
             f"tiles     {_count(self.tiles)}",
-            f"size      {_size(self.bytes.expected)} ({_size(self.bytes.low)} to {_size(self.bytes.high)}); "
-            + ", ".join(f"{name} {_size(value)}" for name, value in self.bytes_by_format.items()),
-            f"disk      {_size(self.peak_disk_bytes)} at most"
-            + ("" if self.free_disk_bytes is None else f", {_size(self.free_disk_bytes)} free"),
             f"device    {self.device}, {self.precision}, {self.workers} workers, batches of {self.batch_size}",
         ]
         if self.trial is None or self.seconds is None or self.device_hours is None:
-            return "\n".join([*lines, "time      unknown: no photograph of the sample gave a tile"])
-        trial, hours, seconds = self.trial, self.device_hours, self.seconds
-        lines.append(
-            f"timed     {trial.tiles} tiles in {trial.seconds:.1f} s after warming up: "
-            f"{trial.megapixels_per_second.expected:.2f} MP/s "
-            f"({trial.megapixels_per_second.low:.2f} to {trial.megapixels_per_second.high:.2f})"
-        )
-        lines.append(
+            return "\n".join([*lines, "time      unknown: no tile could be made"])
+        rate, seconds, hours = self.trial.megapixels_per_second, self.seconds, self.device_hours
+        formats = ", ".join(f"{name} {_size(value)}" for name, value in self.bytes_by_format.items())
+        free = "" if self.free_disk_bytes is None else f", {_size(self.free_disk_bytes)} free"
+        lines += [
+            f"size      {_size(self.bytes.expected)} ({_size(self.bytes.low)} to {_size(self.bytes.high)}); {formats}",
+            f"disk      {_size(self.peak_disk_bytes)} at most{free}",
+            f"timed     {self.trial.tiles} tiles in {self.trial.seconds:.1f} s after warming up: "
+            f"{rate.expected:.2f} MP/s ({rate.low:.2f} to {rate.high:.2f})",
             f"time      {duration_text(seconds.expected)} ({duration_text(seconds.low)} to "
             f"{duration_text(seconds.high)}), "
-            f"{hours.expected:.3g} device-hours ({hours.low:.3g} to {hours.high:.3g})"
-        )
+            f"{hours.expected:.3g} device-hours ({hours.low:.3g} to {hours.high:.3g})",
+        ]
         if self.free_disk_bytes is not None and self.free_disk_bytes < self.peak_disk_bytes:
             lines.append("the disk is too small for this dataset")
         return "\n".join(lines)

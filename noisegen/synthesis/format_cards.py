@@ -10,7 +10,7 @@ from noisegen.synthesis.choices import LAYOUTS
 
 __all__ = ["FormatCard", "format_card"]
 
-TAR, PARQUET, PNG = "application/x-tar", "application/vnd.apache.parquet", "image/png"
+TAR, PARQUET, PNG = "application/x-tar", "application/x-parquet", "image/png"
 LMDB, HDF5 = "application/octet-stream", "application/x-hdf5"
 
 

@@ -36,8 +36,8 @@ class DatasetStatus:
         megapixels_per_second: mean over the finished shards; None where none has been timed.
         seconds_left: estimate at that rate; None where it is unknown, 0 when all is done.
         stages: share of the threads' time spent on read, synthesize, encode, write and waiting (threads that had no
-            tile to make); empty where no shard has been timed.
-        bottleneck: the stage that the others wait for; None where no shard has been timed.
+            tile to make); empty where no tile has been timed.
+        bottleneck: the stage that the others wait for; None where no tile has been timed.
     """
 
     running: bool
@@ -110,7 +110,7 @@ def _status(folder: DatasetFolder) -> DatasetStatus:
     timings = _timings(folder, done)
     seconds = sum(timing.seconds for timing in timings)
     timed_tiles = sum(timing.tiles for timing in timings)
-    rate = timed_tiles * run["config"]["tile_size"] ** 2 / 1e6 / seconds if seconds else None
+    rate = timed_tiles * run["config"]["tile_size"] ** 2 / 1e6 / seconds if timed_tiles else None
     left: float | None = None
     if rows_done == rows:
         left = 0.0
@@ -129,8 +129,8 @@ def _status(folder: DatasetFolder) -> DatasetStatus:
         failures=dict(sorted(Counter(f.reason for marker in done for f in marker.failures).items())),
         megapixels_per_second=None if rate is None else round(rate, 3),
         seconds_left=None if left is None else round(left, 3),
-        stages=shares(timings),
-        bottleneck=bottleneck(timings),
+        stages=shares(timings) if timed_tiles else {},
+        bottleneck=bottleneck(timings) if timed_tiles else None,
     )
 
 

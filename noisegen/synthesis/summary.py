@@ -151,7 +151,7 @@ def _conditions(folder: DatasetFolder, markers: Sequence[Marker]) -> list[dict[s
             "camera": camera,
             "iso": iso,
             "tiles": count,
-            "noise_std": round(math.sqrt(squares[camera, iso] / count), 3),
+            "noise_std": round(math.sqrt(squares[camera, iso] / count), 4),
         }
         for (camera, iso), count in sorted(tiles.items())
     ]
