@@ -202,7 +202,7 @@ class Manifest:
         if not self.allow_outside and not path.startswith(os.path.join(self.base, "")):  # noqa: PTH118
             raise InputError(
                 "outside_root",
-                f"{text!r} lies outside {self.base}; give --root FOLDER that holds all photographs, "
+                f"{text!r} lies outside the photographs' folder; give --root FOLDER that holds all photographs, "
                 "or --allow-outside",
             )
         return Path(path)

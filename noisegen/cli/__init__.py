@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import threading
+from typing import NoReturn
 
 import click
 
@@ -59,7 +60,7 @@ class LazyGroup(click.Group):
             _exit(ctx, 130)
 
 
-def _exit(ctx: click.Context, code: int) -> None:
+def _exit(ctx: click.Context, code: int) -> NoReturn:
     """Ends the command; after a signal without waiting for threads whose work nobody wants any more."""
     busy = any(not t.daemon for t in threading.enumerate() if t is not threading.main_thread())
     if code > 128 and busy:

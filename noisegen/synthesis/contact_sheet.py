@@ -60,7 +60,9 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
             f"  at ({record['y']}, {record['x']}) of "
         )
         # a font has no glyphs for line ends and the like, and a very long id need not be measured whole
-        name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(record["id"])[-300:])
+        name = "".join(
+            c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(record["id"])[-300:]
+        )
         while len(name) > 1 and font.getlength(label + name) > width - 2 * MARGIN:
             name = "…" + name[2:]
         draw.text((MARGIN, top), label + name, fill="black", font=font)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from noisegen.synthesis.contact_sheet import contact_sheet
 from noisegen.errors import InputError
 from noisegen.png import decode_png
+from noisegen.synthesis.contact_sheet import contact_sheet
 from noisegen.synthesis.failures import failures_agree, recorded_failures, write_failures
 from noisegen.synthesis.files import json_bytes, read_json, write_atomically
 from noisegen.synthesis.formats import format_named

@@ -81,9 +81,9 @@ def verify_dataset(output: Path, *, workers: int | None = None) -> VerifyReport:
                 write_json(folder.bad_file(shard), {"shard": shard.name, "problems": found})
             else:
                 folder.bad_file(shard).unlink(missing_ok=True)
-    if len(begun) == len(shards) and not problems:
-        if stale := disagreements(folder, shards, run["config"]["tile_size"]):
-            problems["dataset"] = stale
+    complete = len(begun) == len(shards) and not problems
+    if complete and (stale := disagreements(folder, shards, run["config"]["tile_size"])):
+        problems["dataset"] = stale
     return VerifyReport(len(begun), len(shards) - len(begun), tiles, problems)
 
 

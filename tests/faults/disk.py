@@ -98,7 +98,9 @@ def disks(trial: Trial, sizes: int) -> None:
         size = max(4096, trial.size * number // (sizes + 1))
         with disk(root / f"disk-{trial.name}-{number}", f"size={size}") as folder:
             # a disk that takes no folder at all cannot be begun on
-            trial.run(folder / "out", f"disk of {size} bytes", full, (1, 2), lambda f=folder: remount(f, "size=1g"))  # type: ignore[misc]
+            trial.run(
+                folder / "out", f"disk of {size} bytes", full, (1, 2), lambda f=folder: remount(f, "size=1g")
+            )  # type: ignore[misc]
         names = 4 + number * 3
         with disk(root / f"names-{trial.name}-{number}", f"size=1g,nr_inodes={names}") as folder:
             trial.run(

@@ -35,7 +35,12 @@ KILLS_OF_ONE_DATASET = 10
 
 
 def disturb(
-    place: Workplace, folder: Path, output_format: str, kills: int, chance: random.Random, violations: list[str]
+    place: Workplace,
+    folder: Path,
+    output_format: str,
+    kills: int,
+    chance: random.Random,
+    violations: list[str],
 ) -> dict[str, int]:
     """Builds datasets under fire until so many builds were killed."""
     options = ("--format", output_format)

@@ -64,12 +64,12 @@ def main() -> None:
         for i in range(TILES_OF_THE_SHARD_CASE):
             save_photograph(place.root / f"tiny{i}.png", photograph(64, 64, seed=i))
         manifest = place.root / "tiny.parquet"
-        pq.write_table(
-            pa.table({"path": [f"tiny{i}.png" for i in range(TILES_OF_THE_SHARD_CASE)]}), manifest
-        )
+        pq.write_table(pa.table({"path": [f"tiny{i}.png" for i in range(TILES_OF_THE_SHARD_CASE)]}), manifest)
         for shards in options.shards:
             in_each = -(-TILES_OF_THE_SHARD_CASE // shards)
-            table.append(("shards", shards, peak_of_build(place, manifest, place.root / f"s{shards}", in_each)))
+            table.append(
+                ("shards", shards, peak_of_build(place, manifest, place.root / f"s{shards}", in_each))
+            )
     for (what, few, less), (_, many, more) in zip(table[::2], table[1::2], strict=True):
         if more > ALLOWED_GROWTH * less:
             violations.append(f"{what}: {less} KiB with {few}, {more} KiB with {many}")

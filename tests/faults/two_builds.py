@@ -42,7 +42,9 @@ def main() -> None:
                     time.sleep(delay)
 
                 pids = [
-                    forked_build(place, output, *arguments, log=log, prepare=lambda d=delay: wait_for_start(d))  # type: ignore[misc]
+                    forked_build(
+                        place, output, *arguments, log=log, prepare=lambda d=delay: wait_for_start(d)
+                    )  # type: ignore[misc]
                     for delay in delays
                 ]
                 os.close(writer)
