@@ -230,7 +230,7 @@ class Manifest:
         if not (inside or self.allow_outside):
             raise InputError(
                 "outside_root",
-                f"{text!r} lies outside {self.base}; give --root FOLDER that holds all photographs, "
+                f"{text!r} lies outside the photographs' folder; give --root FOLDER that holds all photographs, "
                 "or --allow-outside",
             )
         return located
