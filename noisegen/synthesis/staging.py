@@ -277,7 +277,7 @@ def opened_dataset(place: str | Path) -> Iterator[DatasetFolder]:
     if isinstance(place, Path):
         yield DatasetFolder(place)
         return
-    with tempfile.TemporaryDirectory(prefix="noisegen-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="noisegen-", ignore_cleanup_errors=True) as temporary:
         folder = StagedFolder(Path(temporary), place)
         folder.pull()
         yield folder
