@@ -150,10 +150,10 @@ def plan_build(
             if config.limit is None
             else min(config.limit, resolved.manifest.num_rows)
         )
-        survey = _survey(resolved, _blocks(rows, all_rows), stop, quiet)
         shards = shards_of(rows, config.rows_per_shard)
+        done = _finished(folder, shards, config, resolved)
+        survey = _survey(resolved, _blocks(rows, all_rows), stop, quiet)
         trial = run_trial(resolved, config, survey.trial_rows, shards, stop) if survey.trial_rows else None
-    done = _finished(folder, shards, config, resolved)
     return _project(resolved, config, survey, rows, shards, done, trial, place)
 
 
