@@ -6,7 +6,7 @@
     lq/KEY.png gt/KEY.png        format folders; the two names depend on the layout
     hdf5/ROW-VARIANT.hdf5        format hdf5
     lq.lmdb/ gt.lmdb/            format lmdb, assembled from the tar files when all shards are done
-    train/ val/ test/            hold the above where the dataset is split
+    splits/NAME/                 holds the above, of each split, where the dataset is split
     index/000000.parquet         a row for each tile (see `noisegen.synthesis.records`)
     state/000000.done.json       written last: rows, tile count, failures, files with size and hash
     state/000000.bad.json        put there by `verify`; the next build redoes the shard and removes it
@@ -32,10 +32,7 @@ from typing import Any
 from noisegen.errors import UsageError
 from noisegen.synthesis.files import FileRecord, read_json, temporary_name, write_json
 
-__all__ = ["SPLITS", "DatasetFolder", "Failure", "Marker", "Shard", "shards_of", "tile_key_name"]
-
-
-SPLITS = ("train", "val", "test")
+__all__ = ["DatasetFolder", "Failure", "Marker", "Shard", "shards_of", "tile_key_name"]
 
 
 @dataclass(frozen=True)
@@ -120,11 +117,11 @@ class DatasetFolder:
 
     def split_folder(self, split: str) -> Path:
         """Where the pictures of a split lie; an undivided dataset has them at its root."""
-        return self.root / split if split else self.root
+        return self.root / "splits" / split if split else self.root
 
-    def split_folders(self) -> list[Path]:
-        """All folders of `split_folder` that there are."""
-        return [self.root, *(path for split in SPLITS if (path := self.split_folder(split)).is_dir())]
+    def split_folders(self) -> dict[str, Path]:
+        """All folders of `split_folder` that there are, by split."""
+        return {"": self.root, **{path.name: path for path in sorted(self.root.glob("splits/*"))}}
 
     def index_file(self, shard: Shard) -> Path:
         return self.root / "index" / f"{shard.name}.parquet"

@@ -253,6 +253,7 @@ class Pipeline:
             row=row.index,
             id=row.id,
             variant=planned.variant,
+            split="",
             y=tile.y,
             x=tile.x,
             tile_size=tile.size,
@@ -264,7 +265,6 @@ class Pipeline:
             noise_std=noise_std(noisy, planned.job.clean),
             noisy_pixels_xxh3=pixel_hash(noisy),
             clean_pixels_xxh3=pixel_hash(planned.job.clean),
-            split="",
             extra=json.dumps(row.extra, sort_keys=True, ensure_ascii=False),
         )
         return FinishedTile(noisy_data, clean_data, record)

@@ -19,7 +19,7 @@ from noisegen.manifest import BadRow, Manifest
 from noisegen.png import png_encoder
 from noisegen.synthesis.choices import LAYOUTS
 from noisegen.synthesis.files import write_json
-from noisegen.synthesis.layout import SPLITS, DatasetFolder
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.tiles import tile_grid
 
 __all__ = [
@@ -36,14 +36,9 @@ __all__ = [
 # of the dataset's files; raised when their meaning changes
 FORMAT_VERSION = 1
 OUTPUT_NAMES = (
-    *(
-        "shards",
-        "hdf5",
-        "lq.lmdb",
-        "gt.lmdb",
-        *sorted({side for sides in LAYOUTS.values() for side in sides}),
-    ),
-    *(*SPLITS, "index", "dataset.json", "failures.jsonl", "contact_sheet.png"),
+    *("shards", "hdf5", "lq.lmdb", "gt.lmdb", "splits", "index"),
+    *sorted({side for sides in LAYOUTS.values() for side in sides}),
+    *("dataset.json", "failures.jsonl", "contact_sheet.png"),
 )
 TILES_PER_SHARD = 1000
 # how many rows are looked at, at most, to find the size of a usual photograph, and how many sizes are enough

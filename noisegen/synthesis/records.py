@@ -24,6 +24,7 @@ class TileRecord:
         key: the name under which the tile's files are found.
         row, id: of the photograph in the manifest.
         variant: number of the noisy version.
+        split: of the dataset that the photograph belongs to; "" where none was asked for.
         y, x: upper left pixel in the photograph.
         tile_size: side in pixels.
         camera, iso: the condition of the noise.
@@ -32,7 +33,6 @@ class TileRecord:
         seed: the run's seed.
         noise_std: of noisy - clean over all channels, in grey levels of the picture's own depth.
         noisy_pixels_xxh3, clean_pixels_xxh3: of the pixels, however they are encoded, see `pixel_hash`.
-        split: "train", "val" or "test"; empty where the dataset is not split.
         extra: the manifest's other columns, JSON.
     """
 
@@ -40,6 +40,7 @@ class TileRecord:
     row: int
     id: str
     variant: int
+    split: str
     y: int
     x: int
     tile_size: int
@@ -51,7 +52,6 @@ class TileRecord:
     noise_std: float
     noisy_pixels_xxh3: str
     clean_pixels_xxh3: str
-    split: str
     extra: str
 
     def to_dict(self) -> dict[str, object]:
