@@ -115,6 +115,24 @@ def test_the_databases_have_equal_keys_and_basicsr_finds_them(source: Path, tmp_
     ]
 
 
+def test_databases_of_many_transactions_have_the_same_bytes_each_time(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later transaction reuses pages that an earlier one has freed."""
+    import lmdb
+
+    monkeypatch.setattr("noisegen.synthesis.formats.lmdb.COMMIT_BYTES", 1 << 15)
+    for name in ("one", "two"):
+        export_dataset(source, tmp_path / name, format="lmdb", quiet=True)
+    data = [(tmp_path / name / "lq.lmdb" / "data.mdb").read_bytes() for name in ("one", "two")]
+    assert data[0] == data[1]
+    with lmdb.open(str(tmp_path / "one" / "lq.lmdb"), readonly=True, lock=False) as database:
+        assert database.info()["last_txnid"] > 5
+        with database.begin() as transaction:
+            keys = [key.decode() for key in transaction.cursor().iternext(values=False)]
+    assert keys == [row["key"] for row in index_of(source)]
+
+
 def test_hdf5_files_are_what_the_authors_trainer_expects(source: Path, tmp_path: Path) -> None:
     """Three axes of each tile, equally many on both sides, and attributes that a loader can collate."""
     import h5py
