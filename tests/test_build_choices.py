@@ -195,7 +195,6 @@ def test_workers_and_batch_size_change_no_byte_with_all_choices_made(
         (["--downscale", "0.5"], "photographs are not enlarged"),
         (["--overlap", "64"], "less than the tile size of 64"),
         (["--split", "train:0.9"], "sum to 0.9"),
-        (["--split", "train:0.9,vall:0.1"], "cannot be called 'vall'"),
         (["--max-flat", "2"], "2.0 is not in the range"),
         (["--conditions", "absent.yaml"], "cannot read absent.yaml"),
     ],

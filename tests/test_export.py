@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from synthesis_fixtures import PICTURES, Workplace, command, contents, invoke, m
 
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.build import build_dataset
+from noisegen.synthesis.copy_sources import SourceDataset
 from noisegen.synthesis.copying import export_dataset, merge_datasets
 from noisegen.synthesis.status import dataset_status
 from noisegen.synthesis.verify import verify_dataset
@@ -194,6 +196,24 @@ def test_what_does_not_belong_together_is_not_merged(
     with pytest.raises(UsageError, match="two datasets at least"):
         merge_datasets([source], tmp_path / "out", quiet=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_photograph_must_not_get_into_two_splits(
+    place: Workplace, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its noise and its tiles are: scores on the one split would tell nothing."""
+    records = SourceDataset.records
+    for split in ("train", "val"):
+        monkeypatch.setattr(
+            SourceDataset,
+            "records",
+            lambda self, shard, split=split: (
+                (key, replace(record, split=split)) for key, record in records(self, shard)
+            ),
+        )
+        export_dataset(source, tmp_path / split, format="webdataset", quiet=True)
+    with pytest.raises(UsageError, match=r"photograph 'picture 0' of .*train is in another split in .*val"):
+        merge_datasets([tmp_path / "train", tmp_path / "val"], tmp_path / "out", quiet=True)
 
 
 def test_photographs_with_other_noise_are_merged(place: Workplace, source: Path, tmp_path: Path) -> None:

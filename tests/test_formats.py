@@ -115,6 +115,24 @@ def test_the_databases_have_equal_keys_and_basicsr_finds_them(source: Path, tmp_
     ]
 
 
+def test_databases_of_many_transactions_have_the_same_bytes_each_time(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later transaction reuses pages that an earlier one has freed."""
+    import lmdb
+
+    monkeypatch.setattr("noisegen.synthesis.formats.lmdb.COMMIT_BYTES", 1 << 15)
+    for name in ("one", "two"):
+        export_dataset(source, tmp_path / name, format="lmdb", quiet=True)
+    data = [(tmp_path / name / "lq.lmdb" / "data.mdb").read_bytes() for name in ("one", "two")]
+    assert data[0] == data[1]
+    with lmdb.open(str(tmp_path / "one" / "lq.lmdb"), readonly=True, lock=False) as database:
+        assert database.info()["last_txnid"] > 5
+        with database.begin() as transaction:
+            keys = [key.decode() for key in transaction.cursor().iternext(values=False)]
+    assert keys == [row["key"] for row in index_of(source)]
+
+
 def test_hdf5_files_are_what_the_authors_trainer_expects(source: Path, tmp_path: Path) -> None:
     """Three axes of each tile, equally many on both sides, and attributes that a loader can collate."""
     import h5py
@@ -163,7 +181,8 @@ def test_the_splits_lie_apart_and_are_read_and_checked_together(
     export_dataset(source, output, format=output_format, quiet=True)
     assert not list(output.glob(PICTURES[output_format]))
     parts = {
-        split: len(list((output / split).glob(PICTURES[output_format]))) for split in ("train", "val", "test")
+        split: len(list((output / "splits" / split).glob(PICTURES[output_format])))
+        for split in ("train", "val", "test")
     }
     by_tile = {split: sum(of_row[row["row"]] == split for row in index_of(source)) for split in parts}
     by_variant = {"train": 4, "val": 2, "test": 2}
@@ -171,14 +190,14 @@ def test_the_splits_lie_apart_and_are_read_and_checked_together(
     assert parts == {"folders": by_tile, "hdf5": by_variant}.get(output_format, by_shard)
     if output_format == "lmdb":
         for split, count in by_tile.items():
-            lines = (output / split / "gt.lmdb" / "meta_info.txt").read_text().splitlines()
+            lines = (output / "splits" / split / "gt.lmdb" / "meta_info.txt").read_text().splitlines()
             assert len(lines) == count
     assert verify_dataset(output).problems == {}
     whole, split = BuiltDataset.open(source), BuiltDataset.open(output)
     for key, _ in whole.tiles:
         np.testing.assert_array_equal(whole.load(key), split.load(key))
     # what was made in the folders of the splits is found and made anew
-    damaged = sorted((output / "val").glob(PICTURES[output_format]))[0]
+    damaged = sorted((output / "splits" / "val").glob(PICTURES[output_format]))[0]
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert export_dataset(source, output, format=output_format, quiet=True).shards_built == 1
     assert verify_dataset(output).problems == {}

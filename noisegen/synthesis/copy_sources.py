@@ -166,44 +166,45 @@ def check_photographs(sources: Sequence[SourceDataset]) -> None:
     """Makes sure that an id stands for one photograph, in one split, and that no tile is there twice.
 
     One photograph in two datasets is all right where its noise differs (another seed, model or condition).
-    Memory: 8 bytes for each photograph, and 24 for each tile of those that are in several datasets.
+    Memory: 8 bytes for each photograph, and 40 for each tile of those that are in several datasets.
 
     Raises:
         UsageError: names a photograph and both datasets.
     """
     ids = [np.unique(_hashes(_ids(source))) for source in sources]
-    values, counts = np.unique(np.concatenate(ids), return_counts=True)
-    shared = values[counts > 1]
+    shared = _repeated(np.concatenate(ids))
     if not len(shared):
         return
     tables = [_tiles_of(source, shared) for source in sources]
+    photograph, split, place, clean, _ = np.concatenate(tables).T
+    of_two_splits = _repeated(np.unique(np.stack([photograph, split]), axis=1)[0])
+    _refuse(sources, of_two_splits, "is in another split in {other}; build both with the same splits")
     # at one place of a photograph there is one clean picture
-    places = np.unique(np.concatenate([table[:, :2] for table in tables]), axis=0)
-    _refuse_repeated(
+    differing = _repeated(np.unique(np.stack([place, clean]), axis=1)[0])
+    _refuse(
         sources,
-        places[:, 0],
-        "is another photograph, or in another split, in {other}; give the photographs distinct ids and build again",
+        photograph[np.isin(place, differing)],
+        "is another photograph in {other}; give the photographs distinct ids and build again",
     )
-    noisy = np.concatenate([np.unique(table[:, 2]) for table in tables])
-    values, counts = np.unique(noisy, return_counts=True)
-    twice = np.concatenate([table[np.isin(table[:, 2], values[counts > 1]), 0] for table in tables])
-    _refuse_repeated(sources, twice, "has the same noisy tiles in {other}; leave one of the two out")
+    twice = _repeated(np.concatenate([np.unique(table[:, 4]) for table in tables]))
+    _refuse(
+        sources,
+        np.concatenate([table[np.isin(table[:, 4], twice), 0] for table in tables]),
+        "has the same noisy tiles in {other}; leave one of the two out",
+    )
 
 
-def _refuse_repeated(sources: Sequence[SourceDataset], places: np.ndarray, problem: str) -> None:
-    values, counts = np.unique(places, return_counts=True)
-    repeated = values[counts > 1]
-    if not len(repeated):
+def _refuse(sources: Sequence[SourceDataset], photographs: np.ndarray, problem: str) -> None:
+    """Raises UsageError for the first of these hashes of ids that two sources have."""
+    hashes = set(photographs.tolist())
+    if not hashes:
         return
-    found: dict[str, str] = {}  # id -> first dataset
+    found: dict[str, Path] = {}  # id -> first dataset
     for source in sources:
-        for shard in source.shards:
-            for row in source.index(shard, ["id", "y", "x"]).to_pylist():
-                if _hash(row["id"], row["y"], row["x"]) in repeated:
-                    first = found.setdefault(row["id"], str(source.folder.root))
-                    if first != str(source.folder.root):
-                        told = problem.format(other=source.folder.root)
-                        raise UsageError(f"photograph {row['id']!r} of {first} {told}")
+        root = source.folder.root
+        for name in _ids(source):
+            if _hash(name) in hashes and found.setdefault(name, root) != root:
+                raise UsageError(f"photograph {name!r} of {found[name]} {problem.format(other=root)}")
 
 
 def _ids(source: SourceDataset) -> Iterator[str]:
@@ -212,24 +213,26 @@ def _ids(source: SourceDataset) -> Iterator[str]:
 
 
 def _tiles_of(source: SourceDataset, shared: np.ndarray) -> np.ndarray:
-    """Hashes of place, clean picture with split, and noisy picture at its place: [tiles, 3] uint64."""
+    """Hashes of id, split, place, clean pixels, and noisy pixels at their place: [tiles, 5] uint64."""
     columns = ["id", "y", "x", "split", "clean_pixels_xxh3", "noisy_pixels_xxh3"]
-    tables = [np.empty((0, 3), np.uint64)]
+    tables = [np.empty((0, 5), np.uint64)]
     for shard in source.shards:
         index = source.index(shard, columns)
         of_shared = np.isin(_hashes(index["id"].to_pylist()), shared)
-        rows = index.filter(pa.array(of_shared)).to_pylist()
-        values = [
-            (
-                _hash(row["id"], row["y"], row["x"]),
-                _hash(row["clean_pixels_xxh3"], row["split"]),
-                _hash(row["id"], row["y"], row["x"], row["noisy_pixels_xxh3"]),
-            )
-            for row in rows
-        ]
+        values = []
+        for row in index.filter(pa.array(of_shared)).to_pylist():
+            place = (row["id"], row["y"], row["x"])
+            parts = ((row["id"],), (row["split"],), place, (row["clean_pixels_xxh3"],))
+            values.append([_hash(*part) for part in (*parts, (*place, row["noisy_pixels_xxh3"]))])
         if values:
             tables.append(np.array(values, np.uint64))
     return np.concatenate(tables)
+
+
+def _repeated(values: np.ndarray) -> np.ndarray:
+    """The values that are there more than once."""
+    found, counts = np.unique(values, return_counts=True)
+    return found[counts > 1]
 
 
 def _hashes(texts: Iterator[str] | Sequence[str]) -> np.ndarray:

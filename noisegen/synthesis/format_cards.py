@@ -42,7 +42,7 @@ def format_card(config: Mapping[str, Any]) -> FormatCard:
     }[name]
     splits = sorted(config.get("split") or ()) or [""]
     files = {
-        f"{split}-{key}" if split else key: (f"{split}/{pattern}" if split else pattern, kind)
+        f"{split}-{key}" if split else key: (f"splits/{split}/{pattern}" if split else pattern, kind)
         for split in splits
         for key, (pattern, kind) in patterns.items()
     }
@@ -51,7 +51,7 @@ def format_card(config: Mapping[str, Any]) -> FormatCard:
         if name in ("webdataset", "parquet")
         else {}
     )
-    place = f"DATASET/{splits[0]}" if splits[0] else "DATASET"
+    place = f"DATASET/splits/{splits[0]}" if splits[0] else "DATASET"
     reading = _READING[name].replace("PLACE", place).replace("NOISY", sides[0]).replace("CLEAN", sides[1])
     return FormatCard(files, data_files, reading)
 

@@ -7,7 +7,7 @@
     lq/KEY.png gt/KEY.png        format folders; the two names depend on the layout
     hdf5/ROW-VARIANT.hdf5        format hdf5
     lq.lmdb/ gt.lmdb/            format lmdb, assembled from the tar files when all shards are done
-    train/ val/ test/            hold the above where the dataset is split
+    splits/NAME/                 holds the above, of each split, where the dataset is split
     index/000000.parquet         a row for each tile (see `noisegen.synthesis.records`)
     state/000000.done.json       written last: rows, tile count, failures, files with size and hash
     state/000000.bad.json        put there by `verify`; the next build redoes the shard and removes it
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from noisegen.synthesis.interrupt import StopRequest
 
 __all__ = [
-    "SPLITS",
     "SUMMARY_FILES",
     "DatasetFolder",
     "Failure",
@@ -60,7 +59,6 @@ __all__ = [
     "tile_key_name",
 ]
 
-SPLITS = ("train", "val", "test")
 SUMMARY_FILES = ("dataset.json", "failures.jsonl", "contact_sheet.png", "README.md", "croissant.json")
 
 
@@ -156,11 +154,11 @@ class DatasetFolder:
 
     def split_folder(self, split: str) -> Path:
         """Where the pictures of a split lie; an undivided dataset has them at its root."""
-        return self.root / split if split else self.root
+        return self.root / "splits" / split if split else self.root
 
-    def split_folders(self) -> list[Path]:
-        """All folders of `split_folder` that there are."""
-        return [self.root, *(path for split in SPLITS if (path := self.split_folder(split)).is_dir())]
+    def split_folders(self) -> dict[str, Path]:
+        """All folders of `split_folder` that there are, by split."""
+        return {"": self.root, **{path.name: path for path in sorted(self.root.glob("splits/*"))}}
 
     def index_file(self, shard: Shard) -> Path:
         return self.root / "index" / f"{shard.name}.parquet"

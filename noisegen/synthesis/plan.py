@@ -21,7 +21,7 @@ from noisegen.manifest import BadRow, Manifest
 from noisegen.photographs import get_photograph
 from noisegen.png import png_encoder
 from noisegen.synthesis.choices import LAYOUTS
-from noisegen.synthesis.layout import SPLITS, SUMMARY_FILES, DatasetFolder
+from noisegen.synthesis.layout import SUMMARY_FILES, DatasetFolder
 from noisegen.tiles import Tile, tile_grid
 
 __all__ = [
@@ -40,14 +40,9 @@ __all__ = [
 # of the dataset's files; raised when their meaning changes
 FORMAT_VERSION = 1
 OUTPUT_NAMES = (
-    *(
-        "shards",
-        "hdf5",
-        "lq.lmdb",
-        "gt.lmdb",
-        *sorted({side for sides in LAYOUTS.values() for side in sides}),
-    ),
-    *(*SPLITS, "index", *SUMMARY_FILES),
+    *("shards", "hdf5", "lq.lmdb", "gt.lmdb", "splits", "index"),
+    *sorted({side for sides in LAYOUTS.values() for side in sides}),
+    *SUMMARY_FILES,
 )
 TILES_PER_SHARD = 1000
 # how many rows are looked at, at most, to find the size of a usual photograph, and how many sizes are enough

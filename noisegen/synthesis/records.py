@@ -24,7 +24,7 @@ class TileRecord:
         key: the name under which the tile's files are found.
         row, id: of the photograph in the manifest.
         variant: number of the noisy version.
-        split: "train", "val" or "test", which the photograph belongs to; empty where the dataset is not split.
+        split: that the photograph belongs to; "" where none was asked for.
         y, x: upper left pixel in the photograph, after its downscaling.
         tile_size: side in pixels.
         camera, iso: the condition of the noise.

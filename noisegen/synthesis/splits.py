@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from noisegen.chance import pick, places
 from noisegen.errors import UsageError
-from noisegen.synthesis.layout import SPLITS
 
 __all__ = ["parse_split", "split_of"]
 
@@ -23,10 +23,8 @@ def parse_split(text: str) -> dict[str, float]:
     shares: dict[str, float] = {}
     for part in text.split(","):
         name, colon, number = (piece.strip() for piece in part.partition(":"))
-        if not colon:
-            raise UsageError(f"split {part.strip()!r} is not NAME:SHARE, {_EXAMPLE}")
-        if name not in SPLITS:
-            raise UsageError(f"a split cannot be called {name!r}, only {', '.join(SPLITS)}; {_EXAMPLE}")
+        if not colon or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            raise UsageError(f"split {part.strip()!r} is not NAME:SHARE with a plain name, {_EXAMPLE}")
         if name in shares:
             raise UsageError(f"split {name!r} is given twice; give each name once, {_EXAMPLE}")
         try:

@@ -59,7 +59,7 @@ def open_shard(folder: DatasetFolder, shard: Shard) -> _FolderShard:
 
 class _FolderTiles:
     def __init__(self, folder: DatasetFolder) -> None:
-        self._places = folder.split_folders()
+        self._places = list(folder.split_folders().values())
         self._sides = _sides(folder)
 
     def read(self, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ def remove_shards(folder: DatasetFolder, shards: Sequence[Shard]) -> None:
     rows = {row for shard in shards for row in range(shard.start, shard.stop)}
     if not rows:
         return
-    for place in (base / side for base in folder.split_folders() for side in _sides(folder)):
+    for place in (base / side for base in folder.split_folders().values() for side in _sides(folder)):
         if not place.is_dir():
             continue
         with os.scandir(place) as entries:

@@ -109,7 +109,7 @@ def open_shard(folder: DatasetFolder, shard: Shard) -> _Hdf5Shard:
 
 class _Hdf5Tiles:
     def __init__(self, folder: DatasetFolder) -> None:
-        self._places = [place / "hdf5" for place in folder.split_folders()]
+        self._places = [place / "hdf5" for place in folder.split_folders().values()]
 
     def read(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         path = next((p for place in self._places if (p := place / _file_name(key)).exists()), None)
@@ -139,7 +139,7 @@ def open_tiles(folder: DatasetFolder, shard: Shard) -> _Hdf5Tiles:
 def remove_shards(folder: DatasetFolder, shards: Sequence[Shard]) -> None:
     """See `noisegen.synthesis.formats`. Finds what a killed build had put in place before its marker, too."""
     rows = {row for shard in shards for row in range(shard.start, shard.stop)}
-    for place in folder.split_folders():
+    for place in folder.split_folders().values():
         for path in (place / "hdf5").glob("*.hdf5"):
             row = path.name.split("-", 1)[0]
             if row.isdecimal() and int(row) in rows:

@@ -10,9 +10,9 @@ import contextlib
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import xxhash
 
@@ -58,19 +58,17 @@ def assemble(folder: DatasetFolder, shards: Sequence[Shard], check_stop: Callabl
         for name in FILES:
             files[(final / name).relative_to(folder.root).as_posix()] = record_file(written / name)
         put_in_place(written, final)
-    records = {name: asdict(record) for name, record in files.items()}
-    write_json(_state_file(folder), {"content": _content(folder, shards), "files": records})
+    write_json(_state_file(folder), asdict(_State(_content(folder, shards), files)))
     shutil.rmtree(temporary, ignore_errors=True)
 
 
 def is_assembled(folder: DatasetFolder, shards: Sequence[Shard]) -> bool:
     """See `noisegen.synthesis.formats.Assembly`."""
     state = _read_state(folder)
-    if state is None or _bad_file(folder).exists() or state["content"] != _content(folder, shards):
+    if state is None or _bad_file(folder).exists() or state.content != _content(folder, shards):
         return False
-    sizes = {name: FileRecord(**record).size for name, record in state["files"].items()}
     try:
-        return all((folder.root / name).stat().st_size == size for name, size in sizes.items())
+        return all((folder.root / name).stat().st_size == file.size for name, file in state.files.items())
     except OSError:
         return False
 
@@ -79,11 +77,11 @@ def problems(folder: DatasetFolder, shards: Sequence[Shard]) -> list[str]:
     """See `noisegen.synthesis.formats.Assembly`."""
     state = _read_state(folder)
     found: list[str] = []
-    if state is None or state["content"] != _content(folder, shards):
+    if state is None or state.content != _content(folder, shards):
         found.append("lq.lmdb and gt.lmdb have not been assembled from these shards")
-    for name, record in (state or {"files": {}})["files"].items():
+    for name, file in state.files.items() if state else ():
         try:
-            if record_file(folder.root / name) != FileRecord(**record):
+            if record_file(folder.root / name) != file:
                 found.append(f"{name} has another content than when it was written")
         except OSError as error:
             found.append(f"{name} cannot be read: {error.strerror}")
@@ -92,6 +90,14 @@ def problems(folder: DatasetFolder, shards: Sequence[Shard]) -> list[str]:
     else:
         _bad_file(folder).unlink(missing_ok=True)
     return found
+
+
+@dataclass(frozen=True)
+class _State:
+    """What was assembled: a hash of the shards, and the files by their path relative to the dataset."""
+
+    content: str
+    files: dict[str, FileRecord]
 
 
 class _Database:
@@ -190,7 +196,7 @@ def _start_over(folder: DatasetFolder) -> None:
     for path in (_state_file(folder), _bad_file(folder)):
         path.unlink(missing_ok=True)
     sync(folder.state)
-    for place in folder.split_folders():
+    for place in folder.split_folders().values():
         for name in NAMES:
             if (place / name).exists():
                 shutil.rmtree(place / name)
@@ -204,13 +210,16 @@ def _bad_file(folder: DatasetFolder) -> Path:
     return folder.state / "lmdb.bad.json"
 
 
-def _read_state(folder: DatasetFolder) -> dict[str, Any] | None:
+def _read_state(folder: DatasetFolder) -> _State | None:
+    """None where nothing was assembled, or what was is not known any more."""
     path = _state_file(folder)
-    try:
-        state = read_json(path) if path.exists() else None
-    except UsageError:
+    if not path.exists():
         return None
-    return state if state is not None and {"content", "files"} <= state.keys() else None
+    try:
+        value = read_json(path)
+        return _State(value["content"], {name: FileRecord(**file) for name, file in value["files"].items()})
+    except (UsageError, KeyError, TypeError, AttributeError):
+        return None
 
 
 @contextlib.contextmanager

@@ -76,15 +76,9 @@ class ShardFiles:
 
 def shard_files(folder: DatasetFolder, shard: Shard, suffix: str) -> dict[str, Path]:
     """The files of a shard that are in place, by split."""
-    paths = {
-        path.relative_to(folder.root).as_posix() if path != folder.root else "": path / "shards"
-        for path in folder.split_folders()
-    }
-    return {
-        split: path / f"{shard.name}{suffix}"
-        for split, path in paths.items()
-        if (path / f"{shard.name}{suffix}").exists()
-    }
+    name = f"{shard.name}{suffix}"
+    paths = {split: place / "shards" / name for split, place in folder.split_folders().items()}
+    return {split: path for split, path in paths.items() if path.exists()}
 
 
 def remove_shard_files(folder: DatasetFolder, shards: Sequence[Shard], suffix: str) -> None:
