@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from synthesis_fixtures import Workplace, contents, invoke, make_workplace, save
 from noisegen.models import checkpoint_sha256
 from noisegen.synthesis.build import build_dataset
 from noisegen.synthesis.files import record_file
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.status import dataset_status
 from noisegen.synthesis.verify import verify_dataset
 
@@ -37,8 +39,8 @@ def build(place: Workplace, output: Path, model: Path, **options: object) -> Non
 
 
 def change_run(output: Path, **changes: object) -> None:
-    path = output / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    folder = DatasetFolder(output)
+    folder.write_run(folder.read_run() | changes)
 
 
 def test_tiles_of_every_condition_come_out_again_pixel_by_pixel(place: Workplace, built: Path) -> None:
@@ -60,7 +62,7 @@ def test_noise_of_another_model_is_found_and_its_shards_are_made_anew(
     report = verify_dataset(output, model=place.model)
     assert {"000000", "000001", "noise"} <= set(report.problems) and report.exit_code == 1
     assert dataset_status(output).damaged == ("000000", "000001")
-    (output / "run.json").write_bytes((built / "run.json").read_bytes())
+    change_run(output, **DatasetFolder(built).read_run())
     build(place, output, place.model)
     assert contents(output) == contents(built)
 
@@ -94,11 +96,13 @@ def test_without_the_checkpoint_the_comparison_is_left_out_with_the_reason(
     assert verify_dataset(built, remake=0).noise is None
 
 
-def test_a_setting_that_the_comparison_does_not_heed_leaves_it_out(built: Path) -> None:
-    run = json.loads((built / "run.json").read_text())
-    change_run(built, config=run["config"] | {"sunshine": 2})
-    noise = verify_dataset(built).noise
-    assert noise is not None and noise.skipped is not None and "sunshine" in noise.skipped
+def test_scaled_noise_is_compared_and_noise_with_a_halo_is_not(place: Workplace, tmp_path: Path) -> None:
+    build(place, tmp_path / "scaled", place.model, noise_scale=0.5)
+    noise = verify_dataset(tmp_path / "scaled").noise
+    assert noise is not None and noise.exact and all(c.equal == c.sampled > 0 for c in noise.conditions)
+    build(place, tmp_path / "halo", place.model, halo=4)
+    noise = verify_dataset(tmp_path / "halo").noise
+    assert noise is not None and noise.skipped is not None and "halo" in noise.skipped
 
 
 def test_a_recorded_deviation_that_is_not_the_noises_is_found(built: Path) -> None:
@@ -106,11 +110,10 @@ def test_a_recorded_deviation_that_is_not_the_noises_is_found(built: Path) -> No
     table = pq.read_table(index)
     wrong = pa.array([value * 1.01 for value in table["noise_std"].to_pylist()])
     pq.write_table(table.set_column(table.column_names.index("noise_std"), "noise_std", wrong), index)
-    path = built / "state" / "000000.done.json"
-    marker = json.loads(path.read_text())
-    record = record_file(index)
-    marker["files"]["index/000000.parquet"] = {"size": record.size, "xxh3": record.xxh3}
-    path.write_text(json.dumps(marker))
+    folder = DatasetFolder(built)
+    marker = folder.read_marker(folder.shards()[0])
+    assert marker is not None
+    folder.write_marker(replace(marker, files=marker.files | {"index/000000.parquet": record_file(index)}))
     (first, *_) = verify_dataset(built, remake=0).problems["000000"]
     assert "another deviation than the index" in first
 

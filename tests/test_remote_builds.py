@@ -234,7 +234,7 @@ def test_verify_finds_a_corrupted_object_and_the_next_build_repairs_it(
     url = f"s3://{bucket}/dataset"
     build(place, url, format=output_format)
     assert verify_dataset(url).problems == {}
-    picture = next(name for name in expected if name.startswith(("shards/000004", "noisy/00000012")))
+    picture = next(name for name in expected if name.startswith(("shards/000004", "lq/00000012")))
     damaged = bytearray(expected[picture])
     damaged[len(damaged) // 2] ^= 1
     store.client.put_object(Bucket=bucket, Key=f"dataset/{picture}", Body=bytes(damaged))
@@ -268,7 +268,7 @@ def test_two_builds_in_one_staging_folder_are_refused(
     state.mkdir(parents=True)
     with (state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match=f"another build is writing into {url}"):
+        with pytest.raises(UsageError, match=f"another command is writing into {url}"):
             build(place, url, staging=tmp_path)
     assert store.contents(bucket, "dataset") == {}
 
