@@ -168,7 +168,8 @@ def _build_shards(job: _Job, workers: int, batch_size: int) -> int:
             failures.record(len(marker.failures))
         else:
             pending.append(shard)
-    repeated = RepeatedIds.of(job.manifest, max((shard.stop for shard in pending), default=0))
+    last = max((shard.stop for shard in pending), default=0)
+    repeated = RepeatedIds.of(job.manifest, last, job.config.seed)
     start_over(job.folder, format_named(job.config.format), pending)
     with (
         job.stop.between_steps(),

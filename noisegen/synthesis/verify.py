@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +78,22 @@ def verify_dataset(output: Path, *, workers: int | None = None) -> VerifyReport:
             tiles += count
             if found:
                 problems[shard.name] = found
-                write_json(folder.bad_file(shard), {"shard": shard.name, "problems": found})
-            else:
-                folder.bad_file(shard).unlink(missing_ok=True)
+            try:
+                _mark(folder, shard, found)
+            except OSError as error:  # a dataset that can only be read
+                problems.setdefault(shard.name, []).append(f"its mark cannot be changed: {error.strerror}")
     complete = len(begun) == len(shards) and not problems
     if complete and (stale := disagreements(folder, shards, run["config"]["tile_size"])):
         problems["dataset"] = stale
     return VerifyReport(len(begun), len(shards) - len(begun), tiles, problems)
+
+
+def _mark(folder: DatasetFolder, shard: Shard, problems: Sequence[str]) -> None:
+    path = folder.bad_file(shard)
+    if problems:
+        write_json(path, {"shard": shard.name, "problems": problems})
+    elif path.exists():
+        path.unlink()
 
 
 def _check(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[int, list[str]]:
