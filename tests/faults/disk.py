@@ -97,6 +97,7 @@ def closed_folder(trial: Trial) -> None:
     closed = trial.place.root / f"closed-{trial.name}"
     closed.mkdir(mode=0o755)
     trial.place.root.chmod(0o755)
+    trial.place.model.chmod(0o644)  # safetensors writes files for the owner only
     reasons, nobody = ("Permission denied",), 65534
     trial.run(
         closed / "out",
