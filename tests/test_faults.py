@@ -21,12 +21,13 @@ from synthesis_fixtures import Workplace, contents, make_workplace
 
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.progress import Progress
-from noisegen.synthesis import build as build_module
 from noisegen.synthesis.build import build_dataset
 from noisegen.synthesis.engine import Engine, TileJob
 from noisegen.synthesis.interrupt import Interrupted, stop_on_signals
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.threads import PATIENCE_SECONDS, worker_threads
 from noisegen.synthesis.verify import verify_dataset
+from noisegen.synthesis.writing import locked
 
 SCRIPTS = Path(__file__).parent / "faults"
 
@@ -202,7 +203,7 @@ def test_a_damaged_run_file_is_found_and_written_anew_but_another_run_refused(
 
 def test_the_lock_is_what_keeps_the_second_build_out(place: Workplace, tmp_path: Path) -> None:
     with (
-        build_module._locked(build_module.DatasetFolder(tmp_path)),
+        locked(DatasetFolder(tmp_path)),
         pytest.raises(UsageError, match="another"),
     ):
         build(place, tmp_path)

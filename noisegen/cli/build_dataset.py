@@ -18,11 +18,6 @@ __all__ = ["command"]
 @click.argument("manifest", type=PLACE)
 @click.option("-o", "--output", type=PLACE, required=True, help="Folder or URL of the dataset.")
 @build_options
-@click.option(
-    "--staging",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where shards for a URL are made; default: the system's folder for temporary files.",
-)
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
 def command(

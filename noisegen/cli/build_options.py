@@ -111,6 +111,11 @@ OPTIONS = (
     ),
     click.option("--limit", type=click.IntRange(min=0), help="Use the first N rows only."),
     click.option("--root", type=PLACE, help="Folder or URL of the photos; default: where the manifest lies."),
+    click.option(
+        "--staging",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where shards for a URL are made; default: the system's folder for temporary files.",
+    ),
     click.option("--allow-outside", is_flag=True, help="Let rows point outside that folder."),
     click.option(
         "--max-pixels", type=click.IntRange(min=1), help="Refuse larger photos; default 250 million."

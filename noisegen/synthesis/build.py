@@ -12,20 +12,13 @@ from noisegen.errors import NoisegenError, UsageError
 from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.progress import Progress
 from noisegen.synthesis.duplicates import RepeatedIds
+from noisegen.synthesis.events import RowDone, RowFailed, ShardBegins, TilesDone, TilesLeftOut
 from noisegen.synthesis.failures import FailureTally, write_failures
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
-from noisegen.synthesis.pipeline import (
-    Pipeline,
-    RowDone,
-    RowFailed,
-    ShardBegins,
-    TilesDone,
-    TilesLeftOut,
-    open_pipeline,
-)
+from noisegen.synthesis.pipeline import Pipeline, open_pipeline
 from noisegen.synthesis.plan import (
     BuildConfig,
     adopt_run,
@@ -242,7 +235,8 @@ def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
             failures.record(len(marker.failures))
         if marker is None and (marked or not marked_only):
             broken.append(shard)
-    repeated = RepeatedIds.of(job.resolved.manifest, max((shard.stop for shard in pending), default=0))
+    last = max((shard.stop for shard in pending), default=0)
+    repeated = RepeatedIds.of(job.resolved.manifest, last, job.config.seed)
     start_over(job.folder, format_named(job.config.format), broken)
     clock = StageClock(job.resolved.workers)
     with (

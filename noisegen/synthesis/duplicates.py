@@ -26,11 +26,11 @@ class RepeatedIds:
     firsts: np.ndarray
 
     @classmethod
-    def of(cls, manifest: Manifest, stop: int) -> RepeatedIds:
+    def of(cls, manifest: Manifest, stop: int, seed: int) -> RepeatedIds:
         """Looks through the ids of the rows before ``stop``, with 18 bytes of memory a row where none is repeated.
 
-        Ids are compared by the 64-bit key from which all their randomness follows, so two different ids with one key
-        (three in 10**8 for a million rows) count as repeated too, and rightly.
+        Ids are compared by the 64-bit key from which their noise follows under this seed, so two different ids with
+        one key (a chance of three in 10**8 for a million rows) count as repeated too, and rightly.
 
         Raises:
             UsageError: the manifest cannot be read.
@@ -40,7 +40,7 @@ class RepeatedIds:
         named = np.zeros(stop, bool)
         for row, name in enumerate(manifest.ids(stop)):
             if name is not None:
-                keys[row], named[row] = tile_key(0, name, 0), True
+                keys[row], named[row] = tile_key(seed, name, 0), True
         in_order = np.sort(keys)
         several = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
         del in_order

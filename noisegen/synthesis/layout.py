@@ -290,7 +290,9 @@ class DatasetFolder:
         if problems:
             write_json(self.bad_file(shard), {"shard": shard.name, "problems": list(problems)})
         else:
-            self.bad_file(shard).unlink(missing_ok=True)
+            # what is not there need not be removed, which a read-only disk would refuse
+            if self.bad_file(shard).exists():
+                self.bad_file(shard).unlink()
 
     def pull(self) -> None:
         """Brings the state here from where the dataset is."""

@@ -25,6 +25,15 @@ from noisegen.photographs import look_ahead
 from noisegen.remote import Connections
 from noisegen.synthesis.duplicates import RepeatedIds
 from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture, tile_threads
+from noisegen.synthesis.events import (
+    Event,
+    RowDone,
+    RowFailed,
+    ShardBegins,
+    ShardEnds,
+    TilesDone,
+    TilesLeftOut,
+)
 from noisegen.synthesis.fetching import Coming, Photographs
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest
@@ -40,55 +49,10 @@ from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.threads import worker_threads
 from noisegen.tiles import Tile
 
-__all__ = [
-    "Event",
-    "Pipeline",
-    "RowDone",
-    "RowFailed",
-    "ShardBegins",
-    "ShardEnds",
-    "TilesDone",
-    "TilesLeftOut",
-    "open_pipeline",
-]
+__all__ = ["Pipeline", "open_pipeline"]
 
 # Photographs are decoded ahead until these many pixels are waiting.
 AHEAD_PIXELS = 64_000_000
-
-
-@dataclass(frozen=True)
-class ShardBegins:
-    shard: Shard
-
-
-@dataclass(frozen=True)
-class ShardEnds:
-    shard: Shard
-
-
-@dataclass(frozen=True)
-class RowFailed:
-    failure: Failure
-
-
-@dataclass(frozen=True)
-class RowDone:
-    """All tiles of a row have been handed over; the last of them may come with the next row's."""
-
-
-@dataclass(frozen=True)
-class TilesDone:
-    tiles: list[FinishedTile]
-
-
-@dataclass(frozen=True)
-class TilesLeftOut:
-    """Tiles of a row that the selection does not want, counted by reason."""
-
-    tiles: dict[str, int]
-
-
-Event = ShardBegins | ShardEnds | RowFailed | RowDone | TilesDone | TilesLeftOut
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from typing import NamedTuple
 from noisegen.errors import UsageError
 from noisegen.synthesis.choices import OutputChoice
 from noisegen.synthesis.duplicates import RepeatedIds
+from noisegen.synthesis.events import ShardBegins, ShardEnds, TilesDone
 from noisegen.synthesis.files import write_json
-from noisegen.synthesis.formats import FORMATS, format_named
+from noisegen.synthesis.formats import FORMATS, assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest
 from noisegen.synthesis.layout import DatasetFolder, Shard
-from noisegen.synthesis.pipeline import Pipeline, ShardBegins, ShardEnds, TilesDone, open_pipeline
+from noisegen.synthesis.pipeline import Pipeline, open_pipeline
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.records import FinishedTile
 from noisegen.synthesis.resolve import ResolvedBuild
@@ -227,8 +228,11 @@ def _occupied(
     folder: DatasetFolder, name: str, tiles: Sequence[FinishedTile], clock: StageClock
 ) -> tuple[int, int]:
     """Bytes of a dataset of these tiles, and bytes that its blocks on the disk have."""
-    shard = OpenShard(folder, format_named(name), Shard(0, 0, 1 + max(t.record.row for t in tiles)), clock)
+    rows = Shard(0, 0, 1 + max(t.record.row for t in tiles))
+    shard = OpenShard(folder, format_named(name), rows, clock)
     shard.add(tiles)
     shard.finish()
+    if assembly := assembly_of(name):
+        assembly.assemble(folder, [rows], lambda: None)
     found = [path.stat() for path in folder.root.rglob("*") if path.is_file()]
     return sum(status.st_size for status in found), sum(512 * status.st_blocks for status in found)

@@ -107,7 +107,10 @@ def _verify(
             tiles += count
             if found:
                 problems[shard.name] = found
-            folder.set_bad(shard, found)
+            try:
+                folder.set_bad(shard, found)
+            except OSError as error:  # a dataset that can only be read
+                problems.setdefault(shard.name, []).append(f"its mark cannot be changed: {error.strerror}")
     assembly = assembly_of(run["config"]["format"])
     if assembly is not None and len(begun) == len(shards) and not problems:
         found = assembly.problems(folder, shards)

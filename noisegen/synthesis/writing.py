@@ -142,7 +142,7 @@ def locked(folder: DatasetFolder) -> Iterator[None]:
         ) from error
     with lock:
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
-        while not _try_lock(lock):
+        while not _try_lock(folder, lock):
             if time.monotonic() > deadline:
                 raise UsageError(
                     f"another command is writing into {folder.place}; wait for it or give another folder"
@@ -151,9 +151,14 @@ def locked(folder: DatasetFolder) -> Iterator[None]:
         yield
 
 
-def _try_lock(lock: IO[str]) -> bool:
+def _try_lock(folder: DatasetFolder, lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise UsageError(
+            f"cannot lock {folder.root}: {error.strerror} (its file system has no flock, so two builds could "
+            "not be kept apart); build into a folder on another file system and copy the dataset"
+        ) from error
     return True

@@ -1,8 +1,9 @@
-"""Lets builds meet a full disk, a disk without free file names, a limit on file sizes and a read-only disk.
+"""Lets builds meet full disks, disks without free file names, limits on file sizes, and what they may not write to.
 
 Each must stop with exit code 1 (2 where nothing could be begun) and one line that names the reason; what is finished
 must be whole; and after space is freed the same command must give the dataset of an undisturbed run. The disks are
-small tmpfs mounts, which needs root; without it only the limit on file sizes is tried.
+small tmpfs mounts, and another user's folder is met as nobody, which needs root; without it only the limit on file
+sizes is tried.
 
 Examples:
   sudo python tests/faults/disk.py
@@ -91,6 +92,23 @@ class Trial:
         self.resumed += 1
 
 
+def closed_folder(trial: Trial) -> None:
+    """A folder that belongs to another user, met by a build that does not run as root."""
+    closed = trial.place.root / f"closed-{trial.name}"
+    closed.mkdir(mode=0o755)
+    trial.place.root.chmod(0o755)
+    trial.place.model.chmod(0o644)  # safetensors writes files for the owner only
+    reasons, nobody = ("Permission denied",), 65534
+    trial.run(
+        closed / "out",
+        "another user's folder",
+        reasons,
+        (2,),
+        lambda: None,
+        prepare=lambda: os.setuid(nobody),
+    )
+
+
 def disks(trial: Trial, sizes: int) -> None:
     """Disks that are full after different amounts, disks without free names, and a read-only one."""
     root, full = trial.place.root, ("No space left on device",)
@@ -110,7 +128,11 @@ def disks(trial: Trial, sizes: int) -> None:
         remount(folder, "ro")
         read_only = ("Read-only file system",)
         trial.run(folder / "out", "read-only disk", read_only, (2,), lambda: remount(folder, "rw"))
-        next((folder / "out" / "state").glob("000001.done.json")).unlink()
+        remount(folder, "ro")
+        if problems := verify_dataset(folder / "out").problems:
+            trial.violations.append(f"{trial.name}: verify of a read-only disk: {problems}")
+        remount(folder, "rw")
+        (folder / "out" / "state" / "000001.done.json").unlink()
         remount(folder, "ro")
         trial.run(folder / "out", "disk read-only later", read_only, (1, 2), lambda: remount(folder, "rw"))
 
@@ -136,6 +158,7 @@ def main() -> None:
                     lambda size=limit: limit_file_size(size),  # type: ignore[misc]
                 )
             if os.geteuid() == 0:
+                closed_folder(trial)
                 disks(trial, options.sizes)
             violations += trial.violations
             counts[output_format] = {"stopped": trial.stopped, "resumed": trial.resumed}
