@@ -20,7 +20,8 @@ from noisegen.synthesis.choices import FORMAT_NAMES
 
 
 def opened(text: str, **options: object) -> Source:
-    return open_source(parse_source(text), split=None, vocabulary=VOCABULARY, **options)  # type: ignore[arg-type]
+    given: dict[str, object] = {"split": None, "vocabulary": VOCABULARY}
+    return open_source(parse_source(text), **(given | options))  # type: ignore[arg-type]
 
 
 def stream(*sources: Source, seed: int = 0, batch: int = 6, **options: object) -> PatchStream:
@@ -93,6 +94,17 @@ def test_a_built_dataset_is_read_tile_by_tile(tmp_path: Path, output_format: str
         (built / "lq" / f"{whole.tiles[3][0]}.png").unlink()
         with pytest.raises(UsageError, match="cannot be read"):
             whole.load(whole.tiles[3][0])
+
+
+def test_a_dataset_with_splits_gives_its_training_split(tmp_path: Path) -> None:
+    place = make_workplace(tmp_path, photographs=9)
+    built = tmp_path / "dataset"
+    arguments = place.arguments(built, "--split", "train:0.5,test:0.5")
+    assert invoke(*arguments).exit_code == 0
+    names = [{picture.name for picture in opened(str(built), split=s).pictures} for s in (None, "test", "")]
+    assert names[0] and names[1] and not names[0] & names[1] and names[0] | names[1] == names[2]
+    with pytest.raises(UsageError, match="no tiles of split 'val'"):
+        opened(str(built), split="val")
 
 
 def test_a_dataset_that_is_not_finished_is_refused(tmp_path: Path) -> None:

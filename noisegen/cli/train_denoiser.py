@@ -35,7 +35,8 @@ __all__ = ["command"]
     help="Real pairs that a classical noise model is fitted on [default: the first table of pairs given].",
 )
 @click.option(
-    "--split", help="Train on this split of tables of pairs [default: 'train' where marked, else all]."
+    "--split",
+    help="Train on this split of tables of pairs and of built datasets [default: 'train' where marked, else all].",
 )
 @click.option(
     "--root",

@@ -17,7 +17,9 @@ from noisegen.synthesis.formats import Format, TileReader, format_named
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import read_index
 
-__all__ = ["BuiltDataset"]
+__all__ = ["BuiltDataset", "splits_of_built"]
+
+COLUMNS = ("key", "split", "camera", "iso", "noisy_pixels_xxh3", "clean_pixels_xxh3")
 
 
 @dataclass
@@ -41,11 +43,15 @@ class BuiltDataset:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def open(cls, root: Path) -> BuiltDataset:
+    def open(cls, root: Path, split: str | None = None) -> BuiltDataset:
         """Reads the index of a dataset.
 
+        Args:
+            root: its folder.
+            split: that is wanted; None or "" for all tiles.
+
         Raises:
-            UsageError: the folder holds none, it is not finished, or it has no tiles.
+            UsageError: the folder holds none, it is not finished, or it has no such tiles.
         """
         folder = DatasetFolder(root)
         run = folder.read_run()
@@ -57,15 +63,15 @@ class BuiltDataset:
                 raise UsageError(
                     f"{root}: shard {shard.name} is not finished; build the dataset to its end first"
                 )
-            for row in read_index(
-                folder.index_file(shard), ["key", "camera", "iso", "noisy_pixels_xxh3", "clean_pixels_xxh3"]
-            ):
+            for row in read_index(folder.index_file(shard), COLUMNS):
+                if split and row["split"] != split:
+                    continue
                 key = str(row["key"])
                 tiles.append((key, Condition(str(row["camera"]), int(row["iso"]))))
                 shards[key] = shard
                 content.update(f"{key} {row['noisy_pixels_xxh3']} {row['clean_pixels_xxh3']}\n".encode())
         if not tiles:
-            raise UsageError(f"{root}: the dataset has no tiles")
+            raise UsageError(f"{root}: the dataset has no tiles" + (f" of split {split!r}" if split else ""))
         return cls(
             root,
             int(run["bit_depth"]),
@@ -101,3 +107,12 @@ class BuiltDataset:
             if shard.index not in self._open:
                 self._open[shard.index] = self._format.open_tiles(DatasetFolder(self.root), shard)
             return self._open[shard.index]
+
+
+def splits_of_built(root: Path) -> set[str]:
+    """Names of the splits of a dataset; empty where it has none.
+
+    Raises:
+        UsageError: the folder holds no dataset.
+    """
+    return set(DatasetFolder(root).read_run()["config"]["split"] or ())

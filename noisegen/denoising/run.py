@@ -61,7 +61,7 @@ def train_denoiser(
         config: the recipe.
         noise_model: "default", a checkpoint, or a classical model that is fitted on `fit_on`; used for clean sources.
         fit_on: table of real pairs; None for the first table of pairs among the sources.
-        split: of tables of pairs to train (and fit) on; None for "train" where a table marks it, else all.
+        split: of tables of pairs and built datasets to train (and fit) on; None for "train" where marked, else all.
         root: folder that relative paths of manifests start from.
         validate: table of real pairs to validate on; None for the first one among the sources, if it marks "val".
         validate_split: of that table; None for "val" where it is marked, else all; "" for no validation.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisegen.conditions import Condition, Vocabulary
-from noisegen.datasets.built import BuiltDataset
+from noisegen.datasets.built import BuiltDataset, splits_of_built
 from noisegen.datasets.pairs import Pair, read_pairs, splits_of
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo, probe, read_image
@@ -153,7 +153,7 @@ def open_source(
 
     Args:
         spec: the source.
-        split: of tables of pairs; None for "train" where a table marks it, else all.
+        split: of tables of pairs and of built datasets; None for "train" where it is marked, "" for all.
         vocabulary: of the noise model, which must cover the pictures' cameras and ISO settings; needed for clean
             pictures.
         root: folder that a manifest's relative paths start from, see `Manifest.open`.
@@ -166,12 +166,16 @@ def open_source(
     if spec.needs_noise and vocabulary is None:
         raise UsageError(f"{spec.path} holds clean pictures; a noise model is needed")
     if spec.kind == "dataset":
-        dataset = BuiltDataset.open(spec.path)
+        splits = splits_of_built(spec.path)
+        if split is None and TRAIN in splits:
+            split = TRAIN
+        split = split if splits else None
+        dataset = BuiltDataset.open(spec.path, split)
         pictures = [
             TrainingPicture(key, dataset.info, key, key, (condition,), dataset=dataset)
             for key, condition in dataset.tiles
         ]
-        record: dict[str, Any] = {"fingerprint": dataset.fingerprint}
+        record: dict[str, Any] = {"fingerprint": dataset.fingerprint, "split": split}
     elif spec.kind == "manifest":
         assert vocabulary is not None
         pictures = _photographs(spec.path, root, vocabulary, problems)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -56,17 +55,14 @@ class TarTiles:
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._places: dict[str, tuple[int, int, int]] = {}
-        self._open: list[int] = []
+        self._places: dict[str, tuple[Path, int, int]] = {}
         for path in paths:
             try:
                 with tarfile.open(path, "r:") as tar:
                     places = [(member.name, member.offset_data, member.size) for member in tar]
             except tarfile.TarError as error:
                 raise InputError("unreadable", f"{path}: {error}") from error
-            file = os.open(path, os.O_RDONLY)
-            self._open.append(file)
-            self._places |= {name: (file, offset, size) for name, offset, size in places}
+            self._places |= {name: (path, offset, size) for name, offset, size in places}
 
     @property
     def keys(self) -> list[str]:
@@ -84,12 +80,17 @@ class TarTiles:
             KeyError: there is no such tile.
             OSError: it cannot be read.
         """
-        noisy, clean = (self._places[f"{key}.{side}.png"] for side in ("noisy", "clean"))
-        return os.pread(noisy[0], noisy[2], noisy[1]), os.pread(clean[0], clean[2], clean[1])
+        noisy, clean = (self._content(*self._places[f"{key}.{side}.png"]) for side in ("noisy", "clean"))
+        return noisy, clean
 
     def close(self) -> None:
-        for file in self._open:
-            os.close(file)
+        pass
+
+    def _content(self, path: Path, offset: int, size: int) -> bytes:
+        # opened for each file: training reads from more shards than a process may hold open
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
 
 
 def open_tiles(folder: DatasetFolder, shard: Shard) -> TarTiles:
