@@ -64,9 +64,11 @@ class BuildSummary:
 def disagreements(folder: DatasetFolder, shards: Sequence[Shard], tile_size: int) -> list[str]:
     """What is wrong with the files that `write_summary` writes, where all shards are finished and whole."""
     table, sheet = folder.root / "dataset.json", folder.root / "contact_sheet.png"
+    if not table.exists():
+        return ["dataset.json is missing, so the build has not come to its end"]
     agrees = {
         "failures.jsonl": failures_agree(folder),
-        "dataset.json": table.is_file() and table.read_bytes() == _dataset_table(folder, shards, tile_size),
+        "dataset.json": table.read_bytes() == _dataset_table(folder, shards, tile_size),
     }
     problems = [f"{name} does not agree with the shards" for name, agreed in agrees.items() if not agreed]
     try:
