@@ -81,6 +81,8 @@ def disagreements(folder: DatasetFolder) -> list[str]:
     """What is wrong with the files that `write_summary` writes, where all shards are finished and whole."""
     _, files = _derived_files(folder)
     folder.fetch(SUMMARY_FILES)
+    if not (folder.root / "dataset.json").exists():
+        return ["dataset.json is missing, so the build has not come to its end"]
     agrees = {"failures.jsonl": failures_agree(folder)}
     for name, content in files.items():
         path = folder.root / name
