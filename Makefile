@@ -9,7 +9,7 @@ demo: $(VENV)/.demo
 	$(BIN)/noisegen run pipelines/quickstart.yaml
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -86,8 +86,10 @@ def test_shares_of_the_time_sum_to_one_and_are_kept_with_each_shard(place: Workp
     assert set(status.stages) == {"read", "synthesize", "encode", "write", "waiting"}
     assert sum(status.stages.values()) == pytest.approx(1, abs=1e-3)
     assert all(share > 0 for name, share in status.stages.items() if name != "waiting")
-    timing = json.loads((tmp_path / "out" / "state" / "000001.timing.json").read_text())
-    assert timing["stages"]["synthesize"] + timing["stages"]["encode"] <= timing["seconds"] * 1.1
+    # stages run ahead of the shard that is written, so only the sums over all shards are bounded by the time
+    timings = [json.loads(path.read_text()) for path in (tmp_path / "out" / "state").glob("*.timing.json")]
+    made = sum(timing["stages"]["synthesize"] + timing["stages"]["encode"] for timing in timings)
+    assert len(timings) == 2 and made <= 1.1 * sum(timing["seconds"] for timing in timings)
 
 
 @pytest.mark.parametrize(
