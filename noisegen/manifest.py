@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import decimal
 import hashlib
 import itertools
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisegen.errors import InputError, UsageError
+from noisegen.manifest_cells import (
+    OWN_COLUMNS,
+    check_columns,
+    json_value,
+    one_line,
+    read_cell,
+    read_id,
+    whole_iso,
+)
 from noisegen.remote import as_place, is_url
 from noisegen.stores import connect
 
@@ -26,7 +32,6 @@ __all__ = ["BadRow", "Manifest", "ManifestRow", "write_manifest"]
 _BATCH_ROWS = 1024
 _ROW_GROUP_ROWS = 8192
 _READ_BUFFER = 1 << 16
-_OWN_COLUMNS = ("path", "camera", "iso", "id")
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class Manifest:
         path = Path(path)
         file = _open_parquet(path)
         with file:
-            extra = _check_columns(path, file.schema_arrow)
+            extra = check_columns(path, file.schema_arrow)
             rows = file.metadata.num_rows
             grouped = sum(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
         if rows != grouped:
@@ -136,7 +141,7 @@ class Manifest:
         for position, batch in self._batches(0, stop, ("path", "id")):
             for offset in range(min(batch.num_rows, stop - position)):
                 try:
-                    yield _id_of(batch, offset) or None
+                    yield read_id(batch, offset) or None
                 except InputError:
                     yield None
 
@@ -175,7 +180,7 @@ class Manifest:
                 ) from None
             except (pa.ArrowException, OSError) as error:
                 raise UsageError(
-                    f"{self.path}: cannot be read from row {position} on: {_one_line(error)}; write it again"
+                    f"{self.path}: cannot be read from row {position} on: {one_line(error)}; write it again"
                 ) from error
             if position + batch.num_rows > start:
                 yield position, batch
@@ -184,20 +189,20 @@ class Manifest:
     def _row(self, index: int, batch: pa.RecordBatch, offset: int) -> ManifestRow | BadRow:
         text = name = ""
         try:
-            name = text = str(_cell(batch, "path", offset) or "")
+            name = text = str(read_cell(batch, "path", offset) or "")
             own = {
-                column: _cell(batch, column, offset)
-                for column in _OWN_COLUMNS
+                column: read_cell(batch, column, offset)
+                for column in OWN_COLUMNS
                 if column in batch.schema.names
             }
-            name = _id_of(batch, offset)
+            name = read_id(batch, offset)
             if not name and text:
                 raise InputError("bad_id", "the id is empty text; give one, or null to use the path")
             path = self._locate(text)
-            iso = _whole_iso(own.get("iso"))
+            iso = whole_iso(own.get("iso"))
             camera = own.get("camera")
             extra = {
-                column: _json_value(column, _cell(batch, column, offset)) for column in self.extra_columns
+                column: json_value(column, read_cell(batch, column, offset)) for column in self.extra_columns
             }
         except InputError as error:
             message = f"{self.path.name}, row {index}: {error}"
@@ -294,7 +299,7 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         ) from None
     # the last one stands for a column's name that is not UTF-8
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as Parquet: {_one_line(error)}; write it again") from error
+        raise UsageError(f"{path} cannot be read as Parquet: {one_line(error)}; write it again") from error
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         target = path.with_suffix(".parquet")
         raise UsageError(
@@ -305,92 +310,3 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
     raise UsageError(
         f"{path} is not a Parquet file; make one with: noisegen make-manifest FOLDER -o {path.stem}.parquet"
     )
-
-
-def _check_columns(path: Path, schema: pa.Schema) -> tuple[str, ...]:
-    names = schema.names
-    if "path" not in names:
-        raise UsageError(
-            f"{path} has no column 'path' (its columns: {', '.join(names) or 'none'}); rename the column that holds "
-            "the photographs' paths, or scan them with noisegen make-manifest"
-        )
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UsageError(f"{path} has the column {repeated[0]!r} more than once; rename or drop one")
-    for field in schema:
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if field.name in ("path", "camera"):
-            fits, wanted = _is_text(kind) or (field.name == "camera" and pa.types.is_null(kind)), "text"
-        elif field.name == "iso":
-            fits = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)
-            wanted = "whole numbers"
-        elif field.name == "id":
-            fits = _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)
-            wanted = "text or whole numbers"
-        else:
-            fits, wanted = _is_carried(field.type), "numbers, text, dates, or lists and structs of them"
-        if not fits:
-            raise UsageError(
-                f"{path}: column {field.name!r} is of type {field.type}, but must hold {wanted}; convert or drop it"
-            )
-    return tuple(name for name in names if name not in _OWN_COLUMNS)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _is_carried(kind: pa.DataType) -> bool:
-    """Whether values of this type have a place in a JSON record."""
-    types = pa.types
-    if types.is_dictionary(kind):
-        return _is_carried(kind.value_type)
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _is_carried(kind.value_type)
-    if types.is_struct(kind):
-        return all(_is_carried(kind.field(i).type) for i in range(kind.num_fields))
-    checks = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_null)
-    dates = (types.is_date, types.is_time, types.is_timestamp)
-    return _is_text(kind) or any(check(kind) for check in (*checks, *dates))
-
-
-def _cell(batch: pa.RecordBatch, column: str, offset: int) -> object:
-    try:
-        return batch.column(column)[offset].as_py()
-    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date Python cannot hold
-        raise InputError("bad_value", f"column {column!r} cannot be read: {_one_line(error)}") from error
-
-
-def _id_of(batch: pa.RecordBatch, offset: int) -> str:
-    given = _cell(batch, "id", offset) if "id" in batch.schema.names else None
-    return str(_cell(batch, "path", offset) or "") if given is None else str(given)
-
-
-def _whole_iso(value: object) -> int | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, int | float) and math.isfinite(value) and value == int(value) and value > 0:
-        return int(value)
-    raise InputError(
-        "bad_iso", f"ISO {value} is not a positive whole number; correct it, or leave it empty to draw one"
-    )
-
-
-def _json_value(column: str, value: object) -> object:
-    if isinstance(value, float):
-        if math.isinf(value):
-            raise InputError("bad_extra", f"column {column!r} holds {value}, which JSON cannot; correct it")
-        return None if math.isnan(value) else value
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal):
-        return str(value)
-    if isinstance(value, list):
-        return [_json_value(column, item) for item in value]
-    if isinstance(value, dict):
-        return {key: _json_value(column, item) for key, item in value.items()}
-    return value
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
