@@ -6,9 +6,9 @@ are whole numbers that the trainer hands to the model. The dataset `keys` says w
 
 from __future__ import annotations
 
-import contextlib
+import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,8 @@ class _Hdf5Shard:
         self._temporary = folder.temporary / shard.name
         self._dtype = np.dtype("u1" if int(folder.read_run()["bit_depth"]) == 8 else "<u2")
         self._names: list[str] = []  # of the files, the last one is open
+        # Made in memory: where a disk is full, HDF5 may crash in closing a file that it cannot write.
+        self._content = io.BytesIO()
         self._file: h5py.File | None = None
         self._keys: list[str] = []  # of the open file's tiles
 
@@ -48,19 +50,17 @@ class _Hdf5Shard:
         record = tile.record
         place = self._folder.split_folder(record.split) / "hdf5" / _file_name(record.key)
         name = place.relative_to(self._folder.root).as_posix()
-        with _as_os_errors():
-            if self._file is None or name != self._names[-1]:
-                self._close()
-                self._create(name, record)
-            for side, data in (("clean", tile.clean), ("noisy", tile.noisy)):
-                pixels = np.frombuffer(data, self._dtype).reshape(-1, record.tile_size, record.tile_size)
-                assert self._file is not None
-                self._file.create_dataset(f"{side}/{len(self._keys)}", data=pixels)
+        if self._file is None or name != self._names[-1]:
+            self._close()
+            self._create(name, record)
+        for side, data in (("clean", tile.clean), ("noisy", tile.noisy)):
+            pixels = np.frombuffer(data, self._dtype).reshape(-1, record.tile_size, record.tile_size)
+            assert self._file is not None
+            self._file.create_dataset(f"{side}/{len(self._keys)}", data=pixels)
         self._keys.append(record.key)
 
     def finish(self) -> dict[str, FileRecord]:
-        with _as_os_errors():
-            self._close()
+        self._close()
         records: dict[str, FileRecord] = {}
         for name in self._names:
             sync(self._temporary / name)
@@ -71,16 +71,13 @@ class _Hdf5Shard:
 
     def abort(self) -> None:
         if self._file is not None:
-            # a full disk lets closing fail, too
-            with contextlib.suppress(OSError), _as_os_errors():
-                self._file.close()
+            self._file.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _create(self, name: str, record: TileRecord) -> None:
         self._names.append(name)
-        path = self._temporary / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _h5py().File(path, "w")
+        self._content = io.BytesIO()
+        self._file = _h5py().File(self._content, "w")
         self._file.attrs["id"] = record.id
         self._file.attrs["camera"] = record.camera
         config = self._file.create_group("config")
@@ -100,6 +97,9 @@ class _Hdf5Shard:
             self._file.create_dataset("keys", data=np.array(self._keys, "S"))
             self._file.close()
             self._file, self._keys = None, []
+            path = self._temporary / self._names[-1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._content.getbuffer())
 
 
 def open_shard(folder: DatasetFolder, shard: Shard) -> _Hdf5Shard:
@@ -161,12 +161,3 @@ def _file_name(key: str) -> str:
 
 def _upright(planes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(planes, 0, 2))
-
-
-@contextlib.contextmanager
-def _as_os_errors() -> Iterator[None]:
-    """HDF5 reports a full disk in several ways."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise OSError(str(error)) from error

@@ -78,17 +78,20 @@ def problems(folder: DatasetFolder, shards: Sequence[Shard]) -> list[str]:
     state = _read_state(folder)
     found: list[str] = []
     if state is None or state.content != _content(folder, shards):
-        found.append("lq.lmdb and gt.lmdb have not been assembled from these shards")
+        found.append("lq.lmdb and gt.lmdb are not of these shards, or the build has not come to its end")
     for name, file in state.files.items() if state else ():
         try:
             if record_file(folder.root / name) != file:
                 found.append(f"{name} has another content than when it was written")
         except OSError as error:
             found.append(f"{name} cannot be read: {error.strerror}")
-    if found:
-        write_json(_bad_file(folder), {"problems": found})
-    else:
-        _bad_file(folder).unlink(missing_ok=True)
+    try:
+        if found:
+            write_json(_bad_file(folder), {"problems": found})
+        elif _bad_file(folder).exists():
+            _bad_file(folder).unlink()
+    except OSError as error:  # a dataset that can only be read
+        found.append(f"the mark of the databases cannot be changed: {error.strerror}")
     return found
 
 
@@ -230,4 +233,4 @@ def _as_os_errors() -> Iterator[None]:
     try:
         yield
     except lmdb.Error as error:
-        raise OSError(str(error)) from error
+        raise OSError(f"{error} (as LMDB puts it; maybe the disk is full, or a file too large)") from error
