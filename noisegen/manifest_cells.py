@@ -76,7 +76,8 @@ def read_cell(batch: pa.RecordBatch, column: str, offset: int) -> object:
     """
     try:
         return batch.column(column)[offset].as_py()
-    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date Python cannot hold
+    # text that is not UTF-8, a date Python cannot hold, a place beyond its dictionary
+    except (ValueError, OverflowError, IndexError) as error:
         raise InputError("bad_value", f"column {column!r} cannot be read: {one_line(error)}") from error
 
 

@@ -20,8 +20,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from noisegen.cli import main
-from noisegen.errors import UsageError
+from noisegen.errors import InputError, UsageError
 from noisegen.manifest import BadRow, Manifest, ManifestRow, write_manifest
+from noisegen.manifest_cells import read_cell
 
 ROOT = Path(__file__).parents[1]
 
@@ -330,6 +331,14 @@ def test_many_rows_cost_no_more_memory_than_few(tmp_path: Path, row_group_size: 
         peaks[count] = int(output)
     kilobytes_of_text = 80_000 * len(notes[0]) // 1000
     assert peaks[80_000] - peaks[2_000] < kilobytes_of_text / 4, peaks
+
+
+def test_a_cell_beyond_its_dictionary_is_a_bad_value() -> None:
+    """As damage to a file's dictionary page leaves it."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([], pa.string()), safe=False)
+    with pytest.raises(InputError, match="'camera' cannot be read") as caught:
+        read_cell(pa.RecordBatch.from_arrays([column], ["camera"]), "camera", 0)
+    assert caught.value.reason == "bad_value"
 
 
 def test_writing_takes_rows_as_they_come_and_leaves_no_half_file(tmp_path: Path) -> None:

@@ -81,12 +81,12 @@ def disagreements(folder: DatasetFolder) -> list[str]:
     """What is wrong with the files that `write_summary` writes, where all shards are finished and whole."""
     _, files = _derived_files(folder)
     folder.fetch(SUMMARY_FILES)
-    if not (folder.root / "dataset.json").exists():
-        return ["dataset.json is missing, so the build has not come to its end"]
+    missing = [name for name in files if not (folder.root / name).exists()]
+    if missing:
+        return [f"{', '.join(missing)} missing, so the build has not come to its end"]
     agrees = {"failures.jsonl": failures_agree(folder)}
     for name, content in files.items():
-        path = folder.root / name
-        agrees[name] = path.is_file() and path.read_bytes() == content
+        agrees[name] = (folder.root / name).read_bytes() == content
     problems = [f"{name} does not agree with the shards" for name, agreed in agrees.items() if not agreed]
     sheet = folder.root / "contact_sheet.png"
     try:
