@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisegen.models.nm_flowgan.networks import SpatialGenerator
 from noisegen.native import library
-from noisegen.native.winograd import PANEL, Upsample2x2, WinogradConv3x3
+from noisegen.native.wide import PANEL, Projection, Upsample2x2, WinogradConv3x3, interleave
 
 __all__ = ["WideGenerator"]
 
@@ -27,8 +26,7 @@ class WideGenerator:
         self.down = [_block(block) for block in generator.down]
         self.up = [Upsample2x2(*_parameters(up)) for up in generator.up]
         self.merge = [_block(block) for block in generator.merge]
-        weight, bias = _parameters(generator.last)
-        self.last_weight, self.last_bias = weight[:, :, 0, 0], bias
+        self.last = Projection(*_parameters(generator.last))
 
     @staticmethod
     def fits(generator: SpatialGenerator) -> bool:
@@ -38,11 +36,10 @@ class WideGenerator:
 
     def __call__(self, noise: Tensor) -> Tensor:
         """float32 [B, C, H, W], any H and W, to the same shape."""
-        channels, height, width = noise.shape[1:]
+        height, width = noise.shape[2:]
         bottom, right = -height % self.align, -width % self.align
-        missing = self.down[0][0].inputs - channels
         x = F.pad(noise, (0, right, 0, bottom), mode="replicate") if bottom or right else noise
-        x = F.pad(x, (0, 0, 0, 0, 0, missing)).contiguous(memory_format=torch.channels_last)
+        x = interleave(x, self.down[0][0].inputs)
         skips = []
         for first, second in self.down[:-1]:
             skip, x = second.and_pooled(first(x))
@@ -51,8 +48,7 @@ class WideGenerator:
         x = second(first(x))
         for up, (first, second) in zip(self.up, self.merge, strict=True):
             x = second(first(up(x), skips.pop()))
-        correction = F.linear(x.permute(0, 2, 3, 1), self.last_weight, self.last_bias).permute(0, 3, 1, 2)
-        return correction[:, :, :height, :width] + noise
+        return self.last(x, noise)
 
 
 def _block(block: nn.Module) -> tuple[WinogradConv3x3, WinogradConv3x3]:

@@ -2,7 +2,8 @@
 #include "vector.h"
 
 #include "gemm.h"
-#include "upsample.h"
+#include "planes.h"
+#include "upsampling.h"
 #include "winograd.h"
 
 EXPORT int noisegen_lanes(void) { return LANES; }

@@ -1,4 +1,4 @@
-"""Wide convolutions in channels-last layout: 3x3 by Winograd's algorithm, and 2x2 transposed."""
+"""Layers of wide networks in channels-last layout: convolutions 3x3 by Winograd's algorithm, 2x2 transposed, 1x1."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import ctypes
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from noisegen.native import library
 
-__all__ = ["Upsample2x2", "WinogradConv3x3"]
+__all__ = ["PANEL", "Projection", "Upsample2x2", "WinogradConv3x3", "interleave"]
 
 # Output channels that the kernels take side by side, and the multiple that input channels must be.
 PANEL = 32
@@ -58,11 +59,23 @@ class _Convolution(ctypes.Structure):
 
 
 class _Upsampling(ctypes.Structure):
-    """`Upsampling` of src/upsample.h."""
+    """`Upsampling` of src/upsampling.h."""
 
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("batch", "height", "width", "inputs", "outputs")],
         *[(name, ctypes.c_void_p) for name in ("x", "weights", "bias", "out", "scratch")],
+    ]
+
+
+class _Projection(ctypes.Structure):
+    """`Projection` of src/planes.h."""
+
+    _fields_ = [
+        *[
+            (name, ctypes.c_int64)
+            for name in ("batch", "rows", "columns", "inputs", "channels", "height", "width")
+        ],
+        *[(name, ctypes.c_void_p) for name in ("x", "weights", "bias", "residual", "out", "scratch")],
     ]
 
 
@@ -152,6 +165,47 @@ class Upsample2x2:
         )
         _kernels().noisegen_upsample(ctypes.byref(call))
         return out
+
+
+class Projection:
+    """A 1x1 convolution to a few planes, which are added to others.
+
+    Args:
+        weight: float32 [out, in, 1, 1], out at most 32.
+        bias: float32 [out].
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.outputs, self.inputs = weight.shape[:2]
+        lacking = PANEL - self.outputs
+        self.weights = F.pad(weight[:, :, 0, 0].float().T, (0, lacking)).contiguous()
+        self.bias = F.pad(bias.float(), (0, lacking)).contiguous()
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """float32 [B, in, H + .., W + ..], channels-last, and planes [B, out, H, W] to the latter's shape."""
+        batch, channels, height, width = residual.shape
+        rows, columns = x.shape[2:]
+        if (len(x), x.shape[1], channels) != (batch, self.inputs, self.outputs) or rows < height or columns < width:
+            raise ValueError(f"pictures of {list(x.shape)} and {list(residual.shape)} do not fit together")
+        residual = residual.contiguous()
+        out, scratch = torch.empty_like(residual), torch.empty(width, PANEL)
+        call = _Projection(
+            *(batch, rows, columns, self.inputs, channels, height, width),
+            *(_pointer(x), self.weights.data_ptr(), self.bias.data_ptr()),
+            *(residual.data_ptr(), out.data_ptr(), scratch.data_ptr()),
+        )
+        _kernels().noisegen_project(ctypes.byref(call))
+        return out
+
+
+def interleave(planes: Tensor, channels: int) -> Tensor:
+    """float32 [B, C, H, W] to channels-last [B, channels, H, W]; those beyond C are 0."""
+    batch, given, height, width = planes.shape
+    planes, out = planes.contiguous(), _empty(batch, channels, height, width)
+    sizes = [ctypes.c_int64(size) for size in (batch, given, height * width, channels)]
+    pointers = [ctypes.c_void_p(values.data_ptr()) for values in (planes, out)]
+    _kernels().noisegen_interleave(*sizes, *pointers)
+    return out
 
 
 @cache
