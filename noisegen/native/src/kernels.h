@@ -1,8 +1,8 @@
 /* All kernels: one unit for each instruction set, so that the compiler sees everything. */
-#include "vector.h"
-
-#include "gemm.h"
+#include "network.h"
 #include "planes.h"
+#include "published.h"
+#include "signal.h"
 #include "upsampling.h"
 #include "winograd.h"
 
