@@ -1,4 +1,4 @@
 /* All kernels: one unit for each instruction set, so that the compiler sees everything. */
-#include "vector.h"
+#include "random.h"
 
 EXPORT int noisegen_lanes(void) { return LANES; }

@@ -35,6 +35,21 @@ INLINE vf load(const float *from) {
 
 INLINE void store(float *to, vf value) { memcpy(to, &value, sizeof value); }
 
+/* As many lanes as there are, at most `count`. */
+INLINE vf load_first(const float *from, int64_t count) {
+    if (count >= LANES) return load(from);
+    vf value = {};
+    memcpy(&value, from, (size_t)count * sizeof *from);
+    return value;
+}
+
+INLINE void store_first(float *to, vf value, int64_t count) {
+    if (count >= LANES)
+        store(to, value);
+    else
+        memcpy(to, &value, (size_t)count * sizeof *to);
+}
+
 INLINE vf all(float value) { return value - (vf){}; }
 
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
