@@ -8,14 +8,19 @@ or in bfloat16 where asked for.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noisegen import native
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.affine_flow import AffineFlow, pointwise
+from noisegen.models.nm_flowgan.compiled_flow import CompiledFilter, CompiledFlow
 from noisegen.models.nm_flowgan.correlation import filter_latent
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, can_fuse
 from noisegen.models.nm_flowgan.layers import pixel_shuffle, pixel_unshuffle
@@ -58,6 +63,8 @@ class FusedNMFlowGAN:
                     and min(layer.in_channels, layer.out_channels) >= WINOGRAD_CHANNELS
                 ):
                     self.wide[layer] = winograd_weights(layer.weight, 2 if layer in deepest else 4)
+        self.kernels = native.library() if torch.device(device).type == "cpu" and self.config.latent else None
+        self.exact = None if self.kernels is None else _exact(model)
         self.constants: dict[tuple[tuple[Condition, ...], float], _Constants] = {}
 
     @property
@@ -81,22 +88,36 @@ class FusedNMFlowGAN:
         self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness, strength: float = 1.0
     ) -> Tensor:
         """See `NoiseModel.sample`."""
+        if self.kernels is not None and len(clean) > 1:
+            return self._one_by_one(clean, condition, noise, strength)
         constants = self.constants_of(tuple(condition), strength)
         render = self.from_latents if self.config.latent else self.as_published
         noisy = render(clean, noise, constants)
         return noisy.floor_().clamp_(0, self.config.levels - 1)
 
+    def _one_by_one(
+        self, clean: Tensor, condition: Sequence[Condition], noise: Randomness, strength: float
+    ) -> Tensor:
+        """`sample`, as compiled kernels take one picture."""
+        singles = zip(clean.split(1), condition, noise.normal.split(1), noise.uniform.split(1), strict=True)
+        return torch.cat(
+            [
+                self.sample(picture, [one], noise=Randomness(normal, uniform), strength=strength)
+                for picture, one, normal, uniform in singles
+            ]
+        )
+
     def from_latents(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
         """`NMFlowGAN.steps` of a latent model, up to rounding."""
         latent = noise.normal
-        if constants.kernels is not None:
-            latent = filter_latent(latent, constants.kernels, self.config.period)
+        if constants.correlate is not None:
+            latent = constants.correlate(latent)
         latent = self.generate(latent, clean, constants.levels)
-        values = clean + noise.uniform
         if constants.fused is not None:
-            return constants.fused.render(latent, values)
+            return constants.fused.render(latent, clean, noise.uniform)
         assert constants.affine is not None
-        transform = constants.affine.at(values.div_(self.config.levels)).scaled(constants.strength)
+        dequantized = (clean + noise.uniform).div_(self.config.levels)
+        transform = constants.affine.at(dequantized).scaled(constants.strength)
         return transform.noise(latent).add_(transform.clean).mul_(self.config.levels)
 
     def as_published(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
@@ -161,22 +182,56 @@ class FusedNMFlowGAN:
         if found is None:
             if len(self.constants) >= CACHED_CONDITIONS:
                 self.constants.clear()
-            found = _Constants(self.model, conditions, strength)
+            found = _Constants(self.model, conditions, strength, self.kernels, self.exact)
             self.constants[conditions, strength] = found
         return found
 
 
 class _Constants:
-    """What a batch's conditions and the strength of the noise contribute to each part of the model."""
+    """What a batch's conditions and the strength of the noise contribute to each part of the model.
 
-    def __init__(self, model: NMFlowGAN, conditions: tuple[Condition, ...], strength: float) -> None:
+    Args:
+        kernels, exact: the compiled kernels and the model in float64, to use them; one condition then.
+    """
+
+    def __init__(
+        self,
+        model: NMFlowGAN,
+        conditions: tuple[Condition, ...],
+        strength: float,
+        kernels: ctypes.CDLL | None,
+        exact: NMFlowGAN | None,
+    ) -> None:
         self.strength = strength
         code = model.encode(conditions)
-        fuse = can_fuse(model.config)
-        self.fused = FusedFlow(model.flow, model.config.levels, code, strength) if fuse else None
-        self.affine = None if fuse else AffineFlow(model.flow, code)
-        self.kernels = None if model.correlation is None else model.correlation.kernels(code)
+        self.fused: FusedFlow | CompiledFlow | None = None
+        self.affine: AffineFlow | None = None
+        self.correlate: Callable[[Tensor], Tensor] | None = None
+        config = model.config
+        if kernels is not None and exact is not None:
+            precise = replace(code, onehot=code.onehot.double())
+            if can_fuse(config):
+                flow = FusedFlow(exact.flow, config.levels, precise, strength)
+                self.fused = CompiledFlow(kernels, flow, config.channels)
+            if exact.correlation is not None:
+                weights = exact.correlation.kernels(precise)
+                self.correlate = CompiledFilter(kernels, weights, config.period)
+        else:
+            if can_fuse(config):
+                self.fused = FusedFlow(model.flow, config.levels, code, strength)
+            if model.correlation is not None:
+                weights = model.correlation.kernels(code)
+                self.correlate = partial(filter_latent, kernels=weights, period=config.period)
+        if self.fused is None:
+            self.affine = AffineFlow(model.flow, code)
         generator = model.generator
         self.levels: list[tuple[Tensor, Tensor]] | None = None
         if generator is not None and generator.conditional:
             self.levels = generator.modulation(code)
+
+
+def _exact(model: NMFlowGAN) -> NMFlowGAN:
+    """Flow and filter in float64, in which constants come out the same on every processor, but for their last bits."""
+    exact = copy.deepcopy(model).eval().requires_grad_(False)
+    exact.generator = exact.critic = None
+    return exact.cpu().double()
