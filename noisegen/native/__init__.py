@@ -12,7 +12,7 @@ import platform
 from functools import cache
 from importlib.util import find_spec
 
-__all__ = ["instruction_set", "library"]
+__all__ = ["compiled", "instruction_set", "library", "load"]
 
 
 @cache
@@ -22,8 +22,11 @@ def library() -> ctypes.CDLL | None:
     Calls release the interpreter's lock. Arguments are checked by the callers in this package, not in C.
     """
     name = instruction_set()
-    if name is None:
-        return None
+    return None if name is None else load(name)
+
+
+def load(name: str) -> ctypes.CDLL:
+    """The kernels for one instruction set, which the CPU must have."""
     spec = find_spec(f"noisegen.native._{name}")
     assert spec is not None and spec.origin is not None
     return ctypes.CDLL(spec.origin)
@@ -31,11 +34,13 @@ def library() -> ctypes.CDLL | None:
 
 @cache
 def instruction_set() -> str | None:
-    """"avx512", "avx2" or "neon": what `library` was compiled for; None where there is none to use."""
-    for name in _usable():
-        if find_spec(f"noisegen.native._{name}") is not None:
-            return name
-    return None
+    """ "avx512", "avx2" or "neon": what `library` was compiled for; None where there is none to use."""
+    return next(iter(compiled()), None)
+
+
+def compiled() -> list[str]:
+    """The instruction sets of this CPU that there are kernels for, best first."""
+    return [name for name in _usable() if find_spec(f"noisegen.native._{name}") is not None]
 
 
 def _usable() -> list[str]:

@@ -70,13 +70,18 @@ class Signal:
         self.outputs = layers[-1].outputs
         # Kernels compute a few outputs more than there are; theirs are 0.
         self.tables = [
-            [F.pad(values.float(), (0, layer.struct.out - layer.outputs)).contiguous() for values in (n.gain, n.offset)]
+            [
+                F.pad(values.float(), (0, layer.struct.out - layer.outputs)).contiguous()
+                for values in (n.gain, n.offset)
+            ]
             if n
             else None
             for layer, n in zip(layers, norms, strict=True)
         ]
         gains, offsets = (
-            (c_void_p * len(layers))(*(None if table is None else table[i].data_ptr() for table in self.tables))
+            (c_void_p * len(layers))(
+                *(None if table is None else table[i].data_ptr() for table in self.tables)
+            )
             for i in (0, 1)
         )
         self.arrays = (LayerStruct * len(layers))(*(layer.struct for layer in layers)), gains, offsets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -51,10 +50,7 @@ class _Convolution(ctypes.Structure):
             (name, ctypes.c_int64)
             for name in ("m", "batch", "height", "width", "inputs", "skipped", "outputs", "patches")
         ],
-        *[
-            (name, ctypes.c_void_p)
-            for name in ("x", "skip", "weights", "bias", "out", "pooled", "scratch")
-        ],
+        *[(name, ctypes.c_void_p) for name in ("x", "skip", "weights", "bias", "out", "pooled", "scratch")],
     ]
 
 
@@ -185,7 +181,11 @@ class Projection:
         """float32 [B, in, H + .., W + ..], channels-last, and planes [B, out, H, W] to the latter's shape."""
         batch, channels, height, width = residual.shape
         rows, columns = x.shape[2:]
-        if (len(x), x.shape[1], channels) != (batch, self.inputs, self.outputs) or rows < height or columns < width:
+        if (
+            (len(x), x.shape[1], channels) != (batch, self.inputs, self.outputs)
+            or rows < height
+            or columns < width
+        ):
             raise ValueError(f"pictures of {list(x.shape)} and {list(residual.shape)} do not fit together")
         residual = residual.contiguous()
         out, scratch = torch.empty_like(residual), torch.empty(width, PANEL)
@@ -208,7 +208,6 @@ def interleave(planes: Tensor, channels: int) -> Tensor:
     return out
 
 
-@cache
 def _kernels() -> ctypes.CDLL:
     kernels = library()
     if kernels is None:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import torch
 
+from noisegen import native
 from noisegen.models.protocol import Randomness
+from noisegen.native.random import fill_randomness
 
 __all__ = ["batch_randomness", "philox4x32", "randomness", "tile_key"]
 
@@ -77,7 +79,11 @@ def batch_randomness(
     shape = (len(keys), channels, height, width)
     normal = torch.empty(shape, dtype=torch.float32, device=device)
     uniform = torch.empty(shape, dtype=torch.float32, device=device)
-    if device.type == "cpu":
+    kernels = native.library() if device.type == "cpu" else None
+    if kernels is not None:
+        for i, (key, y, x) in enumerate(zip(keys, ys, xs, strict=True)):
+            fill_randomness(kernels, key, y, x, normal[i], uniform[i])
+    elif device.type == "cpu":
         rows = max(1, min(height, CHUNK_PIXELS // width))
         scratch = _Scratch(1, rows, width, device)
         for i, (key, y, x) in enumerate(zip(keys, ys, xs, strict=True)):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.flow import PixelFlow
-from noisegen.models.nm_flowgan.layers import ConditionalLinear, ConditionCode, SignalDependent, StructureAware
-from noisegen.native import library
+from noisegen.models.nm_flowgan.layers import (
+    ConditionalLinear,
+    ConditionCode,
+    SignalDependent,
+    StructureAware,
+)
 from noisegen.native.convolution import Convolution, Network
 from noisegen.native.published import AffineLayer, Norm, Signal, pixel_noise
 
@@ -26,34 +30,39 @@ class PublishedFlow:
     """What `NMFlowGAN.pixel_steps` computes for one picture and condition, up to rounding.
 
     Args:
-        flow: in eval mode, of a configuration that `fits`.
+        kernels: the library.
+        flow: of a configuration that `fits`; in float64 its constants come out the same on every processor.
         config: of the model.
         code: the condition of one picture.
         unit: pixel values that make 1 for the generator.
     """
 
-    def __init__(self, flow: PixelFlow, config: NMFlowGANConfig, code: ConditionCode, unit: float) -> None:
-        kernels = library()
-        assert kernels is not None
+    def __init__(
+        self, kernels: ctypes.CDLL, flow: PixelFlow, config: NMFlowGANConfig, code: ConditionCode, unit: float
+    ) -> None:
         self.kernels = kernels
         self.levels, self.unit = config.levels, unit
         self.layers = [self._layer(layer, code) for layer in flow.layers]
 
     @staticmethod
     def fits(config: NMFlowGANConfig) -> bool:
-        """Whether the kernels can run the flow of such a model, and are there."""
+        """Whether the kernels can run the flow of such a model."""
         plain = config.shift and not (config.latent or config.intensity_knots or config.tone or config.tails)
-        return plain and config.period == 1 and library() is not None
+        return plain and config.period == 1
 
     def __call__(self, clean: Tensor, uniform: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
-        """What the generator gets and the clean picture in whole levels, from three float32 [C, H, W]."""
+        """What the generator gets and the clean picture in whole levels, from three float32 [1, C, H, W]."""
+        clean, uniform, normal = (values[0].contiguous() for values in (clean, uniform, normal))
         layers = [layer(clean, uniform) for layer in self.layers]
-        return pixel_noise(self.kernels, layers, clean, uniform, normal, levels=self.levels, unit=self.unit)
+        noise, base = pixel_noise(
+            self.kernels, layers, clean, uniform, normal, levels=self.levels, unit=self.unit
+        )
+        return noise[None], base[None]
 
     def _layer(self, layer: nn.Module, code: ConditionCode) -> _Layer:
         if isinstance(layer, ConditionalLinear):
             log_scale, bias = (values.flatten() for values in layer.tables(code) if values is not None)
-            affine = AffineLayer(table=torch.cat([torch.exp(-log_scale), bias]))
+            affine = AffineLayer(table=torch.cat([torch.exp(-log_scale), bias]).float())
             return lambda clean, uniform: affine
         if isinstance(layer, SignalDependent):
             return partial(self._signal, _signal(layer, self.levels, code))
@@ -97,7 +106,9 @@ def _signal(layer: SignalDependent, levels: float, code: ConditionCode) -> Signa
     # The embedding is the same at every pixel: its share of the first layer is a bias.
     biases[0] = biases[0] + weights[0][:, :channels] @ embedding
     weights[0] = weights[0][:, channels:] / levels
-    layers = [Convolution(weight[:, :, None, None], bias) for weight, bias in zip(weights, biases, strict=True)]
+    layers = [
+        Convolution(weight[:, :, None, None], bias) for weight, bias in zip(weights, biases, strict=True)
+    ]
     return Signal(layers, norms, slope=slope, epsilon=epsilon)
 
 

@@ -32,7 +32,12 @@ class WideGenerator:
     def fits(generator: SpatialGenerator) -> bool:
         """Whether the kernels can run such a generator, and are there."""
         narrowest = generator.last.in_channels
-        return not generator.conditional and generator.stride == 1 and narrowest % PANEL == 0 and library() is not None
+        return (
+            not generator.conditional
+            and generator.stride == 1
+            and narrowest % PANEL == 0
+            and library() is not None
+        )
 
     def __call__(self, noise: Tensor) -> Tensor:
         """float32 [B, C, H, W], any H and W, to the same shape."""
