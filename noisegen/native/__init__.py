@@ -12,7 +12,7 @@ import platform
 from functools import cache
 from importlib.util import find_spec
 
-__all__ = ["compiled", "instruction_set", "library", "load"]
+__all__ = ["compiled", "instruction_set", "kernels_on", "library", "load"]
 
 
 @cache
@@ -36,6 +36,11 @@ def load(name: str) -> ctypes.CDLL:
 def instruction_set() -> str | None:
     """ "avx512", "avx2" or "neon": what `library` was compiled for; None where there is none to use."""
     return next(iter(compiled()), None)
+
+
+def kernels_on(device: str) -> str:
+    """ "native" or "torch": whose kernels make noise on a device; their last bits differ."""
+    return "native" if device == "cpu" and library() is not None else "torch"
 
 
 def compiled() -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.images import DEFAULT_MAX_PIXELS
-from noisegen.progress import Progress
+from noisegen.native import instruction_set, kernels_on
+from noisegen.progress import Progress, say
 from noisegen.synthesis.duplicates import RepeatedIds
 from noisegen.synthesis.events import RowDone, RowFailed, ShardBegins, TilesDone, TilesLeftOut
 from noisegen.synthesis.failures import FailureTally, write_failures
@@ -34,6 +35,11 @@ from noisegen.synthesis.summary import BuildSummary, write_summary
 from noisegen.synthesis.writing import OpenShard, disk_errors, locked, start_over
 
 __all__ = ["build_dataset", "run_build", "run_of", "with_rows_per_shard"]
+
+WITHOUT_KERNELS = (
+    "noisegen was installed without its compiled kernels; installing it again with a C compiler at hand makes noise "
+    "about three times as fast on this CPU"
+)
 
 
 def build_dataset(
@@ -148,9 +154,12 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
                 device=resolved.device,
                 workers=resolved.workers,
                 batch_size=resolved.batch_size,
+                kernels=instruction_set() if kernels_on(resolved.device) == "native" else "torch",
                 request=request_record(request),
             )
             write_json(folder.state / "host.json", host)
+            if resolved.device == "cpu" and kernels_on("cpu") == "torch" and not request["quiet"]:
+                say(WITHOUT_KERNELS)
             folder.remove_leftovers()
             folder.publish()
             for shard in redo or ():
