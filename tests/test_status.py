@@ -83,9 +83,9 @@ def test_looking_all_the_time_keeps_no_build_from_starting(place: Workplace, tmp
 
 def test_shares_of_the_time_sum_to_one_and_are_kept_with_each_shard(place: Workplace, tmp_path: Path) -> None:
     status = built(place, tmp_path / "out")
-    assert set(status.stages) == {"read", "synthesize", "encode", "write", "waiting"}
+    assert set(status.stages) == {"read", "synthesize", "encode", "write", "idle"}
     assert sum(status.stages.values()) == pytest.approx(1, abs=1e-3)
-    assert all(share > 0 for name, share in status.stages.items() if name != "waiting")
+    assert all(share > 0 for name, share in status.stages.items() if name != "idle")
     # stages run ahead of the shard that is written, so only the sums over all shards are bounded by the time
     timings = [json.loads(path.read_text()) for path in (tmp_path / "out" / "state").glob("*.timing.json")]
     made = sum(timing["stages"]["synthesize"] + timing["stages"]["encode"] for timing in timings)

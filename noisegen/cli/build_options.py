@@ -12,10 +12,16 @@ from noisegen.cli.option_groups import GroupedOption
 from noisegen.cli.options import output_options
 from noisegen.cli.places import PLACE
 
-__all__ = ["build_options"]
+__all__ = ["PROFILE", "build_options"]
 
 F = Callable[..., Any]
 NOISE, TILES, SPLITS = "Noise", "Tiles", "Splits"
+
+PROFILE = click.option(
+    "--profile",
+    is_flag=True,
+    help="Print where the time went, and write state/trace.json for chrome://tracing or Perfetto.",
+)
 
 OPTIONS = (
     click.option(
@@ -140,6 +146,7 @@ OPTIONS = (
     ),
     click.option("--batch-size", type=click.IntRange(min=1), help="Tiles given to a worker at once."),
     click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core."),
+    PROFILE,
 )
 
 

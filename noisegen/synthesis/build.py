@@ -18,7 +18,7 @@ from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
-from noisegen.synthesis.pipeline import Pipeline, open_pipeline
+from noisegen.synthesis.pipeline import Pipeline, open_pipeline, thread_counts
 from noisegen.synthesis.plan import (
     BuildConfig,
     adopt_run,
@@ -27,6 +27,7 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
+from noisegen.synthesis.profile import Profiler
 from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolved_build
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.staging import dataset_at
@@ -70,6 +71,7 @@ def build_dataset(
     rows_per_shard: int | None = None,
     license: str = "unknown",
     max_failures: int | None = None,
+    profile: bool = False,
     quiet: bool = False,
 ) -> BuildSummary:
     """Builds a dataset, or completes one that the same call has begun.
@@ -111,6 +113,8 @@ def build_dataset(
         rows_per_shard: manifest rows in a shard; default: such that a shard has around a thousand tiles.
         license: of the dataset, for its card; an identifier such as "cc-by-4.0", or any text.
         max_failures: stop when more rows than this have failed.
+        profile: measure where the time goes: the summary has a `noisegen.synthesis.profile.Profile`, and
+            ``state/trace.json`` each span of time.
         quiet: show no progress.
 
     Raises:
@@ -157,7 +161,14 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
                 write_json(folder.retry_file(shard), {"shard": shard.name})
 
             job = _Job(folder, config, resolved, stop, request["max_failures"], request["quiet"])
-            built = _build_shards(job, marked_only=redo is not None)
+            profiler = Profiler(
+                folder,
+                config,
+                thread_counts(resolved.workers),
+                called=started,
+                wanted=request["profile"],
+            )
+            built = _build_shards(job, profiler, marked_only=redo is not None)
             if assembly := assembly_of(config.format):
                 shards = folder.shards()
                 if all(folder.finished(shard) for shard in shards):
@@ -177,6 +188,7 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
             failures=totals["failures"],
             left_out=totals["left_out"],
             seconds=time.perf_counter() - started,
+            profile=profiler.profile,
         )
 
 
@@ -221,7 +233,7 @@ def with_rows_per_shard(
     return replace(resolved.config, rows_per_shard=chosen)
 
 
-def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
+def _build_shards(job: _Job, profiler: Profiler, *, marked_only: bool) -> _Built:
     """Builds what is not there yet or marked to be retried."""
     failures = FailureTally()
     pending: list[Shard] = []
@@ -238,10 +250,10 @@ def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
     last = max((shard.stop for shard in pending), default=0)
     repeated = RepeatedIds.of(job.resolved.manifest, last, job.config.seed)
     start_over(job.folder, format_named(job.config.format), broken)
-    clock = StageClock(job.resolved.workers)
     with (
         job.stop.between_steps(),
         job.folder.outbox(job.stop) as send,
+        profiler as clock,
         open_pipeline(job.resolved, job.config, job.stop, clock, repeated) as pipeline,
     ):
         return _write_shards(job, pipeline, clock, pending, failures, send)
@@ -293,7 +305,8 @@ def _write_shards(
                         marker = shard.finish()
                         built += 1
                         shard = None
-                        send(marker)
+                        with clock.stage("idle", "wait for upload"):
+                            send(marker)
         except BaseException:
             if shard is not None:
                 shard.abort()
