@@ -27,7 +27,7 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
-from noisegen.synthesis.profile import Profiler
+from noisegen.synthesis.profile import Profile, Profiler
 from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolved_build
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.staging import dataset_at
@@ -160,15 +160,17 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
             for shard in redo or ():
                 write_json(folder.retry_file(shard), {"shard": shard.name})
 
-            job = _Job(folder, config, resolved, stop, request["max_failures"], request["quiet"])
-            profiler = Profiler(
-                folder,
-                config,
-                thread_counts(resolved.workers),
+            job = _Job(
+                folder=folder,
+                config=config,
+                resolved=resolved,
+                stop=stop,
                 called=started,
-                wanted=request["profile"],
+                max_failures=request["max_failures"],
+                profile=request["profile"],
+                quiet=request["quiet"],
             )
-            built = _build_shards(job, profiler, marked_only=redo is not None)
+            built = _build_shards(job, marked_only=redo is not None)
             if assembly := assembly_of(config.format):
                 shards = folder.shards()
                 if all(folder.finished(shard) for shard in shards):
@@ -188,7 +190,7 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
             failures=totals["failures"],
             left_out=totals["left_out"],
             seconds=time.perf_counter() - started,
-            profile=profiler.profile,
+            profile=built.profile,
         )
 
 
@@ -198,16 +200,19 @@ class _Job:
     config: BuildConfig
     resolved: ResolvedBuild
     stop: StopRequest
+    called: float
     max_failures: int | None
+    profile: bool
     quiet: bool
 
 
 @dataclass(frozen=True)
 class _Built:
-    """The number of shards built, and the rows for whose sake others were kept as they were."""
+    """The number of shards built, the rows for whose sake others were kept as they were, and the time it took."""
 
     shards: int
     lost: list[Failure]
+    profile: Profile | None = None
 
 
 def run_of(resolved: ResolvedBuild, config: BuildConfig) -> dict[str, Any]:
@@ -233,7 +238,7 @@ def with_rows_per_shard(
     return replace(resolved.config, rows_per_shard=chosen)
 
 
-def _build_shards(job: _Job, profiler: Profiler, *, marked_only: bool) -> _Built:
+def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
     """Builds what is not there yet or marked to be retried."""
     failures = FailureTally()
     pending: list[Shard] = []
@@ -250,13 +255,22 @@ def _build_shards(job: _Job, profiler: Profiler, *, marked_only: bool) -> _Built
     last = max((shard.stop for shard in pending), default=0)
     repeated = RepeatedIds.of(job.resolved.manifest, last, job.config.seed)
     start_over(job.folder, format_named(job.config.format), broken)
+    profiler = Profiler(
+        job.folder,
+        job.config,
+        thread_counts(job.resolved.workers),
+        called=job.called,
+        # where there is nothing to do, the last build's profile stays
+        wanted=job.profile and bool(pending),
+    )
     with (
         job.stop.between_steps(),
         job.folder.outbox(job.stop) as send,
         profiler as clock,
         open_pipeline(job.resolved, job.config, job.stop, clock, repeated) as pipeline,
     ):
-        return _write_shards(job, pipeline, clock, pending, failures, send)
+        built = _write_shards(job, pipeline, clock, pending, failures, send)
+    return replace(built, profile=profiler.profile)
 
 
 def _write_shards(

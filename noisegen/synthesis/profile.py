@@ -196,17 +196,16 @@ class Profiler:
     ) -> None:
         if self._trace is None:
             return
-        seconds = time.perf_counter() - self._clock.started
+        seconds, work = time.perf_counter() - self._clock.started, self._clock.work()
         self._trace.close()
-        self.profile = self._made(seconds, self._trace)
+        self.profile = self._made(seconds, work, self._trace)
         # a full disk ends the build where the dataset is written, with the reason
         with suppress(OSError):
             write_json(self._folder.profile_file, self.profile.to_dict())
         if isinstance(error, Interrupted):
             error.add_note(self.profile.text())
 
-    def _made(self, seconds: float, trace: Trace) -> Profile:
-        work = self._clock.work()
+    def _made(self, seconds: float, work: list[Work], trace: Trace) -> Profile:
         threads = dict(self._threads)
         if any(w.threads == "connection" for w in work):
             threads["connection"] = CONNECTIONS
