@@ -24,7 +24,7 @@ __all__ = ["Trace"]
 MAX_EVENTS = 1_000_000
 # Spans that a disk may be behind; they take some 50 MB.
 MAX_WAITING = 100_000
-WRITE_SECONDS = 0.1
+WRITE_SECONDS = 0.2
 # tracks from top to bottom; others, such as devices, come after them
 ORDER = ("shards", "writer", "decoder", "maker", "connection")
 
@@ -42,7 +42,7 @@ class _Span(NamedTuple):
 class Trace:
     """Takes spans from any thread; a thread of its own writes them.
 
-    Neither memory nor disk fill up: spans wait for a tenth of a second, and the file ends after `MAX_EVENTS` events.
+    Neither memory nor disk fill up: spans wait for a fifth of a second, and the file ends after `MAX_EVENTS` events.
     A file that cannot be written any more ends the trace, not the build.
 
     Args:
@@ -51,7 +51,7 @@ class Trace:
 
     Attributes:
         path: of the file.
-        gauges: name -> a number whose course is shown; looked at ten times a second.
+        gauges: name -> a number whose course is shown; looked at five times a second.
         cut: why the trace ends before the build does; None where it does not.
 
     Raises:

@@ -130,7 +130,7 @@ class OpenShard:
         shutil.rmtree(self._folder.temporary, ignore_errors=True)
 
     def _show(self, name: str, **details: object) -> None:
-        """Puts the shard into the trace, from its first tile on."""
+        """Puts the shard into the trace, from its opening on."""
         rows = self._shard.stop - self._shard.start
         self._clock.record(
             f"{name} {self._shard.name}",
