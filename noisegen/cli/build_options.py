@@ -127,6 +127,7 @@ OPTIONS = (
         "--max-pixels", type=click.IntRange(min=1), help="Refuse larger photos; default 250 million."
     ),
     click.option("--max-failures", type=click.IntRange(min=0), help="Stop when more photos than this fail."),
+    PROFILE,
     click.option(
         "--rows-per-shard", type=click.IntRange(min=1), help="Default: around a thousand tiles in a shard."
     ),
@@ -146,7 +147,6 @@ OPTIONS = (
     ),
     click.option("--batch-size", type=click.IntRange(min=1), help="Tiles given to a worker at once."),
     click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core."),
-    PROFILE,
 )
 
 

@@ -269,8 +269,8 @@ def _advice(
         return "photographs arrive slowly; building nearer to them helps"
     if decoding > seconds * threads["decoder"] / 2:
         return (
-            f"photographs are decoded slower than tiles are made; {more_cores} (a decoder for each four), files "
-            "that decode faster, or more --variants of each photograph help"
+            f"photographs are decoded slower than tiles are made; {more_cores} (decoders are a share of the workers), "
+            "files that decode faster, or more --variants of each photograph help"
         )
     return "the manifest is walked and headers are read all the time; storage that answers faster helps"
 
