@@ -31,6 +31,7 @@ from noisegen.remote_scan import scan_url
 from noisegen.stores import RemoteError
 from noisegen.synthesis.fetching import Coming, Photographs
 from noisegen.synthesis.interrupt import StopRequest
+from noisegen.synthesis.stages import StageClock
 
 
 class FlakyFileSystem(MemoryFileSystem):
@@ -265,7 +266,8 @@ def test_photographs_are_fetched_side_by_side_and_come_in_order(monkeypatch: pyt
     monkeypatch.setattr("noisegen.photographs.file_size", lambda url, **options: 5)
     rows = [ManifestRow(i, f"flaky://{i}.png", str(i), None, None, {}) for i in range(40)]
     with remote.Connections() as connections:
-        coming = list(Photographs(connections, 10**6, StopRequest()).ahead(["begin", *rows, "end"]))
+        photographs = Photographs(connections, 10**6, StopRequest(), StageClock(1))
+        coming = list(photographs.ahead(["begin", *rows, "end"]))
         names = [
             c.source.result().name for c in coming if isinstance(c, Coming) and not isinstance(c.source, Path)
         ]

@@ -198,14 +198,16 @@ class Profiler:
             return
         seconds, work = time.perf_counter() - self._clock.started, self._clock.work()
         self._trace.close()
-        self.profile = self._made(seconds, work, self._trace)
+        # what is for a URL is taken there when all shards are made
+        place = self._folder.place if error is None else str(self._folder.root)
+        self.profile = self._made(seconds, work, f"{place}/state/{self._trace.path.name}", self._trace.cut)
         # a full disk ends the build where the dataset is written, with the reason
         with suppress(OSError):
             write_json(self._folder.profile_file, self.profile.to_dict())
         if isinstance(error, Interrupted):
             error.add_note(self.profile.text())
 
-    def _made(self, seconds: float, work: list[Work], trace: Trace) -> Profile:
+    def _made(self, seconds: float, work: list[Work], trace: str, cut: str | None) -> Profile:
         threads = dict(self._threads)
         if any(w.threads == "connection" for w in work):
             threads["connection"] = CONNECTIONS
@@ -226,8 +228,8 @@ class Profiler:
             first_shard=reached.get("first shard"),
             peak_bytes=peak_resident_bytes(),
             peak_device_bytes=_peak_device_bytes(),
-            trace=f"{self._folder.place}/state/{trace.path.name}",
-            trace_cut=trace.cut,
+            trace=trace,
+            trace_cut=cut,
         )
 
 

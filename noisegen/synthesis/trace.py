@@ -114,7 +114,7 @@ class Trace:
                 self._write(self._spans())
                 if self._events >= MAX_EVENTS:
                     self.cut = f"it ends after {self._events} events"
-            self._file.write(b"\n]\n")
+            self._put("\n]\n")
         except OSError as error:
             self.cut = f"it could not be written to its end: {error.strerror or error}"
         self._waiting.clear()
@@ -171,6 +171,10 @@ class Trace:
         """Writes events at once, so that a killed build leaves whole ones."""
         lines = [json.dumps(event, separators=(",", ":"), default=str) for event in events]
         if lines:
-            before = ",\n" if self._events else "[\n"
-            self._file.write((before + ",\n".join(lines)).encode())
+            self._put(("," if self._events else "[") + "\n" + ",\n".join(lines))
             self._events += len(lines)
+
+    def _put(self, text: str) -> None:
+        left = text.encode()
+        while left:
+            left = left[self._file.write(left) :]
