@@ -15,7 +15,7 @@ from noisegen.native.arrays import floats
 __all__ = ["Convolution", "Network", "filter_squares"]
 
 GROUP = 6  # outputs that are summed at once
-REACH = 16  # of half a kernel, at most
+REACH = 8  # of half a kernel, at most
 
 # Winograd's F(4, 3): three taps to what six products need.
 POINTS = torch.tensor(
@@ -54,7 +54,7 @@ class Convolution:
     """A convolution and its activation, x where that is positive and slope * x elsewhere.
 
     Args:
-        weight: floating point [out, in, side, side], an odd side of up to 33.
+        weight: floating point [out, in, side, side], an odd side of up to 17.
         bias: [out], or None.
         slope: at most 1.
     """
@@ -63,7 +63,7 @@ class Convolution:
         self.outputs, self.inputs, self.side, width = weight.shape
         if self.side != width or width % 2 == 0 or width // 2 > REACH:
             raise ValueError(
-                f"a kernel must be square with an odd side of up to 33, not {tuple(weight.shape)}"
+                f"a kernel must be square with an odd side of up to 17, not {tuple(weight.shape)}"
             )
         lacking = -self.outputs % GROUP
         self.weights = F.pad(_cut(weight.double()), (0, 0, 0, 0, 0, 0, 0, lacking))

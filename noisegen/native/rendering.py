@@ -6,11 +6,14 @@ import ctypes
 from ctypes import c_float, c_int64, c_void_p
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from noisegen.native.arrays import floats
 
 __all__ = ["Rendering"]
+
+FEW = 32  # values of a curve's table, at least, of which only the first may be meant
 
 
 class _Rendering(ctypes.Structure):
@@ -53,15 +56,16 @@ class Rendering:
         if period not in (1, 2):
             raise ValueError(f"the period must be 1 or 2 pixels, not {period}")
         self.common = common.float().repeat(1, 2 // period, 2 // period).contiguous()
-        self.lines = None if curve is None else torch.stack(curve).float().contiguous()
+        knots = 0 if curve is None else len(curve[0])
+        self.lines = None
+        if curve is not None:
+            self.lines = F.pad(torch.stack(curve), (0, max(0, FEW - knots))).float().contiguous()
         self.tail_inverse = None if tail_inverse is None else tail_inverse.float().contiguous()
-        knots = 0 if self.lines is None else self.lines.shape[1]
         self.constants = (
             floats(self.common, self.channels, 2, 2),
             knots,
             knots_per_value,
-            None if self.lines is None else floats(self.lines[0], knots),
-            None if self.lines is None else floats(self.lines[1], knots),
+            *((None, None) if self.lines is None else (floats(line, len(line)) for line in self.lines)),
             None if self.tail_inverse is None else floats(self.tail_inverse, self.channels),
             *((0.0, 0.0) if tone is None else tone),
         )

@@ -19,7 +19,7 @@ static void join_ends(float *row, int64_t lines, int64_t width, int64_t reach, i
 EXPORT int noisegen_filter(const Layer *layer, const Squares *squares, const float *picture, float *out) {
     const int64_t rows = square_rows(squares), width = square_columns(squares), stride = stride_of(width);
     const int side = layer->side, reach = side / 2, ring = side + BAND - 1;
-    const int64_t in = layer->in * stride, result = layer->out * stride;
+    const int64_t in = row_floats(layer->in, width), result = row_floats(layer->out, width);
     float *memory = new_floats((ring + side / 3 * POINTS) * in + BAND * result);
     if (!memory) return -1;
     float *transformed = memory + ring * in, *made = transformed + side / 3 * POINTS * in;

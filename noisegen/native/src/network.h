@@ -15,7 +15,7 @@ typedef struct {
 /* A layer's input on its way: rows 4 * bands of which the ring holds the last. */
 typedef struct {
     float *rows;
-    int64_t channels, ring; /* a row's, and how many rows */
+    int64_t channels, ring; /* of a row, and how many rows */
     int64_t done;           /* rows made so far */
 } Stage;
 
@@ -32,7 +32,7 @@ typedef struct {
 
 INLINE float *row_at(const Work *work, int64_t stage, int64_t y) {
     const Stage *s = &work->stage[stage];
-    return s->rows + y % s->ring * s->channels * work->stride;
+    return s->rows + y % s->ring * row_floats(s->channels, work->width);
 }
 
 /* Makes the next band of a stage, and before it what it needs of the stages before. */
@@ -77,17 +77,17 @@ static int64_t lay_out(Work *work, float *memory) {
         int64_t channels = stage ? network->layer[stage - 1].out : network->layer[0].in;
         int64_t ring = BAND * (2 * ((side / 2 + BAND - 1) / BAND) + 1);
         work->stage[stage] = (Stage){memory ? memory + floats : NULL, channels, ring, 0};
-        floats += ring * channels * work->stride;
-        int64_t transformed = side / 3 * POINTS * channels * work->stride;
+        floats += ring * row_floats(channels, work->width);
+        int64_t transformed = side / 3 * POINTS * row_floats(channels, work->width);
         if (transformed > largest) largest = transformed;
         if (channels > widest) widest = channels;
     }
     if (memory) {
         work->transformed = memory + floats;
         work->zeros = work->transformed + largest;
-        work->line = memory + floats + largest + widest * work->stride;
+        work->line = memory + floats + largest + row_floats(widest, work->width);
     }
-    return floats + largest + widest * work->stride + round_up(work->squares->width, MARGIN);
+    return floats + largest + row_floats(widest, work->width) + work->squares->width;
 }
 
 /* log_scale [channels, height, width] = the network at clean + uniform, or is added to it. Returns -1 without memory. */

@@ -8,7 +8,7 @@ typedef struct {
     const float *common; /* [channels][2][2]: log-scale of the pixels of even and odd rows and columns */
     int64_t knots;       /* of the intensity curve, 0 for none */
     float knots_per_value;
-    const float *start, *slope;  /* [knots]: its line from each knot on, over value * knots_per_value */
+    const float *start, *slope;  /* [knots and FEW at least]: lines over value * knots_per_value */
     const float *tail_inverse;   /* [channels], or NULL without tails */
     float gamma_inverse, toe;    /* of the tone curve, gamma_inverse 0 without one; toe in pixel values */
 } Rendering;
@@ -16,6 +16,7 @@ typedef struct {
 INLINE vf on_curve(const Rendering *r, vf value) {
     vf position = min_(max_(value * r->knots_per_value, all(0.0f)), all((float)(r->knots - 1)));
     vi knot = __builtin_convertvector(position, vi);
+    if (r->knots <= FEW) return fma_(pick(r->slope, knot), position, pick(r->start, knot));
     return fma_(gather(r->slope, knot), position, gather(r->start, knot));
 }
 
