@@ -66,10 +66,12 @@ class Convolution:
                 f"a kernel must be square with an odd side of up to 17, not {tuple(weight.shape)}"
             )
         lacking = -self.outputs % GROUP
-        self.weights = F.pad(_cut(weight.double()), (0, 0, 0, 0, 0, 0, 0, lacking))
-        self.weights = self.weights.unflatten(0, (-1, GROUP)).movedim(1, -1).float().contiguous()
+        sets = _cut(weight.double())
         bias = weight.new_zeros(self.outputs) if bias is None else bias
-        self.bias = F.pad(bias, (0, lacking)).float().contiguous()
+        if lacking:
+            sets, bias = F.pad(sets, (0, 0, 0, 0, 0, 0, 0, lacking)), F.pad(bias, (0, lacking))
+        self.weights = sets.unflatten(0, (-1, GROUP)).movedim(1, -1).float().contiguous()
+        self.bias = bias.float().contiguous()
         self.struct = _Layer(
             self.inputs,
             self.outputs + lacking,
@@ -83,17 +85,11 @@ class Convolution:
 def _cut(weight: Tensor) -> Tensor:
     """The kernels' rows [out, in, side, side] in threes, transformed, and what remains: [out, sets, in, side]."""
     threes = weight.shape[2] // 3 * 3
-    groups = (
-        weight[:, :, :threes].unflatten(2, (-1, 3))
-        if threes
-        else weight.new_zeros(*weight.shape[:2], 0, 3, 1)
-    )
-    transformed = torch.einsum("pk,oigkx->ogpix", POINTS, groups).flatten(1, 2)
-    return (
-        torch.cat([transformed, weight[:, :, threes:].transpose(1, 2)], dim=1)
-        if threes
-        else weight.transpose(1, 2)
-    )
+    ones = weight[:, :, threes:].transpose(1, 2)
+    if not threes:
+        return ones
+    transformed = torch.einsum("pk,oigkx->ogpix", POINTS, weight[:, :, :threes].unflatten(2, (-1, 3)))
+    return torch.cat([transformed.flatten(1, 2), ones], dim=1)
 
 
 class Network:
