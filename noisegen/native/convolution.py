@@ -12,7 +12,7 @@ from torch import Tensor
 
 from noisegen.native.arrays import floats
 
-__all__ = ["Convolution", "Network", "filter_squares"]
+__all__ = ["Convolution", "Layer", "Network", "NetworkStruct", "filter_squares"]
 
 GROUP = 6  # outputs that are summed at once
 REACH = 8  # of half a kernel, at most
@@ -31,7 +31,7 @@ POINTS = torch.tensor(
 )
 
 
-class _Layer(ctypes.Structure):
+class Layer(ctypes.Structure):
     _fields_ = (
         ("in_", c_int32),
         ("out", c_int32),
@@ -46,8 +46,13 @@ class _Squares(ctypes.Structure):
     _fields_ = (("channels", c_int64), ("height", c_int64), ("width", c_int64), ("side", c_int64))
 
 
-class _Network(ctypes.Structure):
-    _fields_ = (("layers", c_int64), ("layer", POINTER(_Layer)), ("factor", c_void_p))
+class NetworkStruct(ctypes.Structure):
+    _fields_ = (
+        ("side", c_int64),
+        ("layers", c_int64),
+        ("layer", POINTER(Layer)),
+        ("factor", c_void_p),
+    )
 
 
 class Convolution:
@@ -72,13 +77,22 @@ class Convolution:
             sets, bias = F.pad(sets, (0, 0, 0, 0, 0, 0, 0, lacking)), F.pad(bias, (0, lacking))
         self.weights = sets.unflatten(0, (-1, GROUP)).movedim(1, -1).float().contiguous()
         self.bias = bias.float().contiguous()
-        self.struct = _Layer(
+        self.struct = Layer(
             self.inputs,
             self.outputs + lacking,
             self.side,
             slope,
             self.weights.data_ptr(),
             self.bias.data_ptr(),
+        )
+
+    def fits(self, channels: int, height: int, width: int, side: int) -> bool:
+        """Whether such a picture has whole squares, and so many that no two taps fall on the same one."""
+        squares = channels * side**2
+        return (
+            (self.inputs, self.outputs) == (squares, squares)
+            and height % side == width % side == 0
+            and self.side <= min(height, width) // side
         )
 
 
@@ -109,28 +123,8 @@ class Network:
         self.channels, self.side = squares // side**2, side
         self.layers = tuple(layers)
         self.factor = factor.float().contiguous()
-        self.array = (_Layer * len(layers))(*(layer.struct for layer in layers))
-        self.struct = _Network(len(layers), self.array, self.factor.data_ptr())
-
-    def add_to(
-        self, kernels: ctypes.CDLL, clean: Tensor, uniform: Tensor, log_scale: Tensor, *, first: bool
-    ) -> None:
-        """Adds the network's output for clean + uniform to `log_scale`, or sets it if it is the first.
-
-        All three are float32 [channels, H, W]. Squares at the right and at the bottom that lack pixels have the last
-        one's value there.
-        """
-        _, height, width = clean.shape
-        shape = self.channels, height, width
-        status = kernels.noisegen_network(
-            ctypes.byref(self.struct),
-            ctypes.byref(_Squares(*shape, self.side)),
-            floats(clean, *shape),
-            floats(uniform, *shape),
-            floats(log_scale, *shape),
-            int(not first),
-        )
-        _check(status)
+        self.array = (Layer * len(layers))(*(layer.struct for layer in layers))
+        self.struct = NetworkStruct(side, len(layers), self.array, self.factor.data_ptr())
 
 
 def filter_squares(kernels: ctypes.CDLL, filter: Convolution, picture: Tensor, side: int) -> Tensor:
@@ -139,17 +133,14 @@ def filter_squares(kernels: ctypes.CDLL, filter: Convolution, picture: Tensor, s
     Args:
         kernels: the library.
         filter: from and to channels * side**2 values.
-        picture: float32 [channels, H, W] with sides that are multiples of `side` and hold the filter.
+        picture: float32 [channels, H, W] that the filter `fits`.
         side: of the squares in pixels.
     """
     channels, height, width = picture.shape
-    squares = channels * side**2
-    if (filter.inputs, filter.outputs) != (squares, squares) or height % side or width % side:
+    if not filter.fits(channels, height, width, side):
         raise ValueError(
-            f"a picture {tuple(picture.shape)} has no whole squares of {side} pixels for the filter"
+            f"a filter of side {filter.side} over squares of {side} pixels fits no picture {tuple(picture.shape)}"
         )
-    if filter.side // 2 >= min(height, width) // side:
-        raise ValueError(f"a filter of side {filter.side} goes around a picture {tuple(picture.shape)}")
     out = torch.empty_like(picture)
     status = kernels.noisegen_filter(
         ctypes.byref(filter.struct),
@@ -157,10 +148,6 @@ def filter_squares(kernels: ctypes.CDLL, filter: Convolution, picture: Tensor, s
         floats(picture, channels, height, width),
         floats(out, channels, height, width),
     )
-    _check(status)
-    return out
-
-
-def _check(status: int) -> None:
     if status:
         raise MemoryError("no memory for rows of the picture")
+    return out

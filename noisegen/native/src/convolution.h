@@ -6,9 +6,7 @@
  * Each output is a sum in one order, so it depends neither on the width of vectors nor on its place in a block. */
 #pragma once
 
-#include <stdlib.h>
-
-#include "vector.h"
+#include "arena.h"
 
 #define MARGIN 16 /* no kernel reaches further than half of this beyond a line's ends */
 #define BAND 4    /* rows made at once */

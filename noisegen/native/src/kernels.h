@@ -1,7 +1,5 @@
 /* All kernels: one unit for each instruction set, so that the compiler sees everything. */
-#include "filter.h"
-#include "network.h"
+#include "flow.h"
 #include "random.h"
-#include "render.h"
 
 EXPORT int noisegen_lanes(void) { return LANES; }

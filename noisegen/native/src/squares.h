@@ -67,17 +67,10 @@ static void split_row(const Squares *s, const float *one, const float *other, in
         }
 }
 
-/* Row y of squares into the picture [channels, height, width], or added to it. */
-static void join_row(const Squares *s, const float *row, int64_t y, float *picture, int64_t stride, int add) {
+/* A row of squares as lines of planes of `plane` floats, or added to them. */
+static void join_row(const Squares *s, const float *row, float *to, int64_t plane, int64_t stride, int add) {
     for (int64_t channel = 0; channel < s->channels; channel++)
-        for (int64_t dy = 0; dy < s->side && y * s->side + dy < s->height; dy++)
+        for (int64_t dy = 0; dy < s->side; dy++)
             join_line(s, row + (channel * s->side + dy) * s->side * stride + MARGIN, stride,
-                      picture + (channel * s->height + y * s->side + dy) * s->width, add);
-}
-
-INLINE float *new_floats(int64_t count) {
-    void *memory = NULL;
-    if (posix_memalign(&memory, 64, (size_t)count * sizeof(float))) return NULL;
-    memset(memory, 0, (size_t)count * sizeof(float));
-    return memory;
+                      to + channel * plane + dy * s->width, add);
 }

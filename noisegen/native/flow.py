@@ -1,26 +1,25 @@
-"""From latents to noisy values in C: what the compact flow does at each pixel alone."""
+"""From latents to noisy values in C: what the compact flow does with a picture, in one call."""
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_float, c_int64, c_void_p
+from collections.abc import Sequence
+from ctypes import POINTER, c_float, c_int64, c_void_p
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from noisegen.native.arrays import floats
+from noisegen.native.convolution import Convolution, Layer, Network, NetworkStruct
 
-__all__ = ["Rendering"]
+__all__ = ["Flow", "Rendering"]
 
 FEW = 32  # values of a curve's table, at least, of which only the first may be meant
 
 
 class _Rendering(ctypes.Structure):
     _fields_ = (
-        ("channels", c_int64),
-        ("height", c_int64),
-        ("width", c_int64),
         ("common", c_void_p),
         ("knots", c_int64),
         ("knots_per_value", c_float),
@@ -32,8 +31,18 @@ class _Rendering(ctypes.Structure):
     )
 
 
+class _Flow(ctypes.Structure):
+    _fields_ = (
+        ("rendering", _Rendering),
+        ("filter", POINTER(Layer)),
+        ("period", c_int64),
+        ("networks", c_int64),
+        ("network", POINTER(NetworkStruct)),
+    )
+
+
 class Rendering:
-    """The constants of one condition.
+    """What happens at each pixel alone.
 
     Args:
         common: floating point [channels, period, period], period 1 or 2: the log-scale of each pixel's noise.
@@ -61,7 +70,7 @@ class Rendering:
         if curve is not None:
             self.lines = F.pad(torch.stack(curve), (0, max(0, FEW - knots))).float().contiguous()
         self.tail_inverse = None if tail_inverse is None else tail_inverse.float().contiguous()
-        self.constants = (
+        self.struct = _Rendering(
             floats(self.common, self.channels, 2, 2),
             knots,
             knots_per_value,
@@ -70,17 +79,49 @@ class Rendering:
             *((0.0, 0.0) if tone is None else tone),
         )
 
-    def __call__(
-        self, kernels: ctypes.CDLL, latent: Tensor, clean: Tensor, uniform: Tensor, log_scale: Tensor | None
-    ) -> Tensor:
+
+class Flow:
+    """Filter, networks and what happens at each pixel alone, for one condition.
+
+    Args:
+        networks: whose outputs are added to the log-scale of the noise.
+        rendering: the rest.
+        filter: of the latents over squares of `period` pixels, or None.
+        period: side of its squares.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        rendering: Rendering,
+        filter: Convolution | None = None,
+        period: int = 1,
+    ) -> None:
+        if any(network.channels != rendering.channels for network in networks):
+            raise ValueError("networks and rendering are of different numbers of channels")
+        # ctypes keeps no objects alive to which a structure holds addresses
+        self.parts = tuple(networks), rendering, filter
+        self.channels, self.filter, self.period = rendering.channels, filter, period
+        self.struct = _Flow(
+            rendering.struct,
+            None if filter is None else ctypes.pointer(filter.struct),
+            period,
+            len(networks),
+            (NetworkStruct * len(networks))(*(network.struct for network in networks)),
+        )
+
+    def __call__(self, kernels: ctypes.CDLL, latent: Tensor, clean: Tensor, uniform: Tensor) -> Tensor:
         """Noisy values, neither rounded nor clipped; all are float32 [channels, H, W]."""
         _, height, width = clean.shape
         shape = self.channels, height, width
+        if self.filter is not None and not self.filter.fits(*shape, self.period):
+            raise ValueError(f"a filter of side {self.filter.side} does not fit pictures {shape}")
         noisy = torch.empty(shape)
-        kernels.noisegen_render(
-            ctypes.byref(_Rendering(*shape, *self.constants)),
-            *(floats(values, *shape) for values in (latent, clean, uniform)),
-            None if log_scale is None else floats(log_scale, *shape),
-            floats(noisy, *shape),
+        status = kernels.noisegen_flow(
+            ctypes.byref(self.struct),
+            *map(c_int64, shape),
+            *(floats(values, *shape) for values in (latent, clean, uniform, noisy)),
         )
+        if status:
+            raise MemoryError("no memory for rows of the picture")
         return noisy
