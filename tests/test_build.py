@@ -23,6 +23,7 @@ from synthesis_fixtures import (
     tiny_model,
 )
 
+from noisegen import native
 from noisegen.conditions import Condition
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.images import read_image
@@ -260,3 +261,25 @@ def test_failures_do_not_say_where_the_photographs_lie(tmp_path: Path) -> None:
     build_dataset(place.manifest, tmp_path / "out", model=place.model, tile_size=64, quiet=True)
     failures = (tmp_path / "out" / "failures.jsonl").read_text()
     assert len(failures.splitlines()) > 3 and str(tmp_path) not in failures
+
+
+def test_whose_kernels_made_the_noise_is_recorded_and_a_build_goes_on_with_the_same(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "plain"
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "library", lambda: None)
+        result = invoke(*place.arguments(output, "--limit", "1", "--device", "cpu"))
+        assert result.exit_code == 0 and "C compiler" in result.stderr
+        quiet = invoke(*place.arguments(output, "--limit", "1", "--device", "cpu", "--quiet"))
+        assert quiet.exit_code == 0 and "C compiler" not in quiet.stderr
+    run = json.loads((output / "run.json").read_text())
+    host = json.loads((output / "state" / "host.json").read_text())
+    assert run["versions"]["kernels"] == host["kernels"] == "torch"
+    if native.library() is None:
+        return
+    refused = invoke(*place.arguments(output, "--limit", "1", "--device", "cpu"))
+    assert refused.exit_code == 2 and 'versions.kernels: "torch" -> "native"' in refused.stderr
+    assert invoke(*place.arguments(tmp_path / "other", "--limit", "1", "--device", "cpu")).exit_code == 0
+    host = json.loads((tmp_path / "other" / "state" / "host.json").read_text())
+    assert host["kernels"] == native.instruction_set()

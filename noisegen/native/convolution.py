@@ -12,10 +12,10 @@ from torch import Tensor
 
 from noisegen.native.arrays import floats
 
-__all__ = ["Convolution", "Network", "filter_squares"]
+__all__ = ["Convolution", "Layer", "Network", "NetworkStruct", "filter_squares"]
 
 GROUP = 6  # outputs that are summed at once
-REACH = 16  # of half a kernel, at most
+REACH = 8  # of half a kernel, at most
 
 # Winograd's F(4, 3): three taps to what six products need.
 POINTS = torch.tensor(
@@ -31,7 +31,7 @@ POINTS = torch.tensor(
 )
 
 
-class LayerStruct(ctypes.Structure):
+class Layer(ctypes.Structure):
     _fields_ = (
         ("in_", c_int32),
         ("out", c_int32),
@@ -46,10 +46,11 @@ class _Squares(ctypes.Structure):
     _fields_ = (("channels", c_int64), ("height", c_int64), ("width", c_int64), ("side", c_int64))
 
 
-class _Network(ctypes.Structure):
+class NetworkStruct(ctypes.Structure):
     _fields_ = (
+        ("side", c_int64),
         ("layers", c_int64),
-        ("layer", POINTER(LayerStruct)),
+        ("layer", POINTER(Layer)),
         ("outputs", c_int64),
         ("factor", c_void_p),
     )
@@ -59,7 +60,7 @@ class Convolution:
     """A convolution and its activation, x where that is positive and slope * x elsewhere.
 
     Args:
-        weight: floating point [out, in, side, side], an odd side of up to 33.
+        weight: floating point [out, in, side, side], an odd side of up to 17.
         bias: [out], or None.
         slope: at most 1.
     """
@@ -68,14 +69,16 @@ class Convolution:
         self.outputs, self.inputs, self.side, width = weight.shape
         if self.side != width or width % 2 == 0 or width // 2 > REACH:
             raise ValueError(
-                f"a kernel must be square with an odd side of up to 33, not {tuple(weight.shape)}"
+                f"a kernel must be square with an odd side of up to 17, not {tuple(weight.shape)}"
             )
         lacking = -self.outputs % GROUP
-        self.weights = F.pad(_cut(weight.double()), (0, 0, 0, 0, 0, 0, 0, lacking))
-        self.weights = self.weights.unflatten(0, (-1, GROUP)).movedim(1, -1).float().contiguous()
+        sets = _cut(weight.double())
         bias = weight.new_zeros(self.outputs) if bias is None else bias
-        self.bias = F.pad(bias, (0, lacking)).float().contiguous()
-        self.struct = LayerStruct(
+        if lacking:
+            sets, bias = F.pad(sets, (0, 0, 0, 0, 0, 0, 0, lacking)), F.pad(bias, (0, lacking))
+        self.weights = sets.unflatten(0, (-1, GROUP)).movedim(1, -1).float().contiguous()
+        self.bias = bias.float().contiguous()
+        self.struct = Layer(
             self.inputs,
             self.outputs + lacking,
             self.side,
@@ -84,29 +87,32 @@ class Convolution:
             self.bias.data_ptr(),
         )
 
+    def fits(self, channels: int, height: int, width: int, side: int) -> bool:
+        """Whether such a picture has whole squares, and so many that no two taps fall on the same one."""
+        squares = channels * side**2
+        return (
+            (self.inputs, self.outputs) == (squares, squares)
+            and height % side == width % side == 0
+            and self.side <= min(height, width) // side
+        )
+
 
 def _cut(weight: Tensor) -> Tensor:
     """The kernels' rows [out, in, side, side] in threes, transformed, and what remains: [out, sets, in, side]."""
     threes = weight.shape[2] // 3 * 3
-    groups = (
-        weight[:, :, :threes].unflatten(2, (-1, 3))
-        if threes
-        else weight.new_zeros(*weight.shape[:2], 0, 3, 1)
-    )
-    transformed = torch.einsum("pk,oigkx->ogpix", POINTS, groups).flatten(1, 2)
-    return (
-        torch.cat([transformed, weight[:, :, threes:].transpose(1, 2)], dim=1)
-        if threes
-        else weight.transpose(1, 2)
-    )
+    ones = weight[:, :, threes:].transpose(1, 2)
+    if not threes:
+        return ones
+    transformed = torch.einsum("pk,oigkx->ogpix", POINTS, weight[:, :, :threes].unflatten(2, (-1, 3)))
+    return torch.cat([transformed.flatten(1, 2), ones], dim=1)
 
 
 class Network:
     """Convolutions over squares of a clean picture's pixels, tanh behind the last one, and a factor.
 
     Args:
-        layers: the first one takes channels * side**2 values, the last one gives some number of channels likewise.
-        factor: of the last one's outputs.
+        layers: the first one takes channels * side**2 values, the last one gives outputs * side**2.
+        factor: [outputs * side**2].
         side: of the squares in pixels.
     """
 
@@ -118,28 +124,8 @@ class Network:
         self.channels, self.outputs, self.side = sizes[0] // side**2, sizes[-1] // side**2, side
         self.layers = tuple(layers)
         self.factor = factor.float().contiguous()
-        self.array = (LayerStruct * len(layers))(*(layer.struct for layer in layers))
-        self.struct = _Network(len(layers), self.array, self.outputs, self.factor.data_ptr())
-
-    def add_to(
-        self, kernels: ctypes.CDLL, clean: Tensor, uniform: Tensor, log_scale: Tensor, *, first: bool
-    ) -> None:
-        """Adds the network's output for clean + uniform to `log_scale`, or sets it if it is the first.
-
-        Clean and uniform are float32 [channels, H, W], the output [outputs, H, W]. Squares at the right and at the
-        bottom that lack pixels have the last one's value there.
-        """
-        _, height, width = clean.shape
-        shape = self.channels, height, width
-        status = kernels.noisegen_network(
-            ctypes.byref(self.struct),
-            ctypes.byref(_Squares(*shape, self.side)),
-            floats(clean, *shape),
-            floats(uniform, *shape),
-            floats(log_scale, self.outputs, height, width),
-            int(not first),
-        )
-        _check(status)
+        self.array = (Layer * len(layers))(*(layer.struct for layer in layers))
+        self.struct = NetworkStruct(side, len(layers), self.array, self.outputs, self.factor.data_ptr())
 
 
 def filter_squares(kernels: ctypes.CDLL, filter: Convolution, picture: Tensor, side: int) -> Tensor:
@@ -148,17 +134,14 @@ def filter_squares(kernels: ctypes.CDLL, filter: Convolution, picture: Tensor, s
     Args:
         kernels: the library.
         filter: from and to channels * side**2 values.
-        picture: float32 [channels, H, W] with sides that are multiples of `side` and hold the filter.
+        picture: float32 [channels, H, W] that the filter `fits`.
         side: of the squares in pixels.
     """
     channels, height, width = picture.shape
-    squares = channels * side**2
-    if (filter.inputs, filter.outputs) != (squares, squares) or height % side or width % side:
+    if not filter.fits(channels, height, width, side):
         raise ValueError(
-            f"a picture {tuple(picture.shape)} has no whole squares of {side} pixels for the filter"
+            f"a filter of side {filter.side} over squares of {side} pixels fits no picture {tuple(picture.shape)}"
         )
-    if filter.side // 2 >= min(height, width) // side:
-        raise ValueError(f"a filter of side {filter.side} goes around a picture {tuple(picture.shape)}")
     out = torch.empty_like(picture)
     status = kernels.noisegen_filter(
         ctypes.byref(filter.struct),
@@ -166,10 +149,6 @@ def filter_squares(kernels: ctypes.CDLL, filter: Convolution, picture: Tensor, s
         floats(picture, channels, height, width),
         floats(out, channels, height, width),
     )
-    _check(status)
-    return out
-
-
-def _check(status: int) -> None:
     if status:
         raise MemoryError("no memory for rows of the picture")
+    return out

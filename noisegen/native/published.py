@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from noisegen.native.arrays import floats
-from noisegen.native.convolution import Convolution, LayerStruct
+from noisegen.native.convolution import Convolution, Layer, Network
 
-__all__ = ["AffineLayer", "Norm", "Signal", "pixel_noise"]
+__all__ = ["AffineLayer", "Norm", "Signal", "pixel_noise", "structure"]
 
 
 class _Signal(ctypes.Structure):
     _fields_ = (
         ("channels", c_int64),
         ("layers", c_int64),
-        ("layer", POINTER(LayerStruct)),
+        ("layer", POINTER(Layer)),
         ("gain", POINTER(c_void_p)),
         ("offset", POINTER(c_void_p)),
         ("slope", c_float),
@@ -84,7 +84,7 @@ class Signal:
             )
             for i in (0, 1)
         )
-        self.arrays = (LayerStruct * len(layers))(*(layer.struct for layer in layers)), gains, offsets
+        self.arrays = (Layer * len(layers))(*(layer.struct for layer in layers)), gains, offsets
         self.struct = _Signal(layers[0].inputs, len(layers), *self.arrays, slope, epsilon)
 
     def __call__(self, kernels: ctypes.CDLL, clean: Tensor, uniform: Tensor) -> Tensor:
@@ -98,9 +98,26 @@ class Signal:
             floats(uniform, *shape),
             floats(out, *out.shape),
         )
-        if status:
-            raise MemoryError("no memory for rows of the picture")
+        _check(status)
         return out
+
+
+def structure(kernels: ctypes.CDLL, network: Network, clean: Tensor, uniform: Tensor) -> Tensor:
+    """A network's output [outputs, H, W] for clean + uniform, each float32 [C, H, W].
+
+    Squares at the right and at the bottom that lack pixels have the last one's value there.
+    """
+    _, height, width = clean.shape
+    shape = network.channels, height, width
+    out = torch.empty(network.outputs, height, width)
+    status = kernels.noisegen_structure(
+        ctypes.byref(network.struct),
+        *map(c_int64, shape),
+        *(floats(values, *shape) for values in (clean, uniform)),
+        floats(out, *out.shape),
+    )
+    _check(status)
+    return out
 
 
 @dataclass(frozen=True)
@@ -152,3 +169,8 @@ def pixel_noise(
     )
     kernels.noisegen_published(ctypes.byref(call))
     return noise, base
+
+
+def _check(status: int) -> None:
+    if status:
+        raise MemoryError("no memory for rows of the picture")

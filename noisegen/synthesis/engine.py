@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import cv2
 import numpy as np
 import torch
 
@@ -98,7 +99,7 @@ class Engine:
     def run(self, jobs: Sequence[TileJob]) -> list[np.ndarray]:
         """The noisy tiles, with the order, shape and type of the clean ones, which share one size."""
         if self.device.type == "cpu":
-            return [self._sample([job])[0] for job in jobs]
+            return [self._sample_alone(job) for job in jobs]
         noisy: list[np.ndarray] = []
         for start in range(0, len(jobs), CUDA_BATCH):
             batch = list(jobs[start : start + CUDA_BATCH])
@@ -106,6 +107,15 @@ class Engine:
             with self._lock, torch.cuda.stream(self._stream):
                 noisy += self._sample(padded)[: len(batch)]
         return noisy
+
+    def _sample_alone(self, job: TileJob) -> np.ndarray:
+        height, width, channels = job.clean.shape
+        with torch.inference_mode():
+            noise = batch_randomness([job.key], [job.y], [job.x], height, width, channels)
+            noisy = self.model.sample(
+                _planes(job.clean), [job.condition], noise=noise, strength=self.noise_scale
+            )
+            return _picture(noisy, job.clean.dtype)[job.inner]
 
     def _sample(self, jobs: Sequence[TileJob]) -> list[np.ndarray]:
         height, width, channels = jobs[0].clean.shape
@@ -127,6 +137,21 @@ class Engine:
             integers = noisy.permute(0, 2, 3, 1).to(torch.uint8 if dtype == np.uint8 else torch.int32)
             pictures = integers.contiguous().cpu().numpy().astype(dtype, copy=False)
             return [picture[job.inner] for picture, job in zip(pictures, jobs, strict=True)]
+
+
+def _planes(picture: np.ndarray) -> torch.Tensor:
+    """[h, w, C] as float32 [1, C, h, w]; OpenCV takes channels apart faster than a transposed copy does."""
+    height, width, channels = picture.shape
+    planes = np.empty((1, channels, height, width), np.float32)
+    for channel, plane in enumerate(cv2.split(picture)):
+        planes[0, channel] = plane
+    return torch.from_numpy(planes)
+
+
+def _picture(planes: torch.Tensor, dtype: np.dtype) -> np.ndarray:
+    """Whole values [1, C, h, w] as [h, w, C]."""
+    values = planes[0].numpy().astype(dtype)
+    return values[0][..., None] if len(values) == 1 else cv2.merge(list(values))
 
 
 def check_picture(model: NoiseModel, picture: np.ndarray) -> None:

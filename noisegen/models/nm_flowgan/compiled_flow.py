@@ -10,49 +10,9 @@ from torch import Tensor
 from noisegen.models.nm_flowgan.correlation import convolve_squares, filter_latent
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, Signal, Structure
 from noisegen.native.convolution import Convolution, Network, filter_squares
-from noisegen.native.rendering import Rendering
+from noisegen.native.flow import Flow, Rendering
 
 __all__ = ["CompiledFilter", "CompiledFlow"]
-
-
-class CompiledFlow:
-    """`FusedFlow.render` for one condition.
-
-    Args:
-        kernels: the library.
-        flow: of one condition; in float64 its constants come out the same on every processor.
-        channels: of the pictures.
-    """
-
-    def __init__(self, kernels: ctypes.CDLL, flow: FusedFlow, channels: int) -> None:
-        self.kernels = kernels
-        self.networks = [_signal(part) for part in flow.signals] + [
-            _structure(part) for part in flow.structures
-        ]
-        curve = per_value = None
-        for part in flow.curves:
-            starts, slopes = part.starts, part.slopes
-            curve = (starts, slopes) if curve is None else (curve[0] + starts, curve[1] + slopes)
-            per_value = part.per_value
-        tone = None
-        if flow.gamma_inverse is not None and flow.toe is not None:
-            tone = flow.gamma_inverse.item(), flow.toe.item()
-        self.rendering = Rendering(
-            flow.common[0].expand(channels, -1, -1),
-            curve,
-            per_value or 0.0,
-            None if flow.tail_inverse is None else flow.tail_inverse.flatten(),
-            tone,
-        )
-
-    def render(self, latent: Tensor, clean: Tensor, uniform: Tensor) -> Tensor:
-        """See `FusedFlow.render`; a batch of one."""
-        latent, clean, uniform = (values[0].contiguous() for values in (latent, clean, uniform))
-        log_scale = torch.empty_like(clean) if self.networks else None
-        for index, network in enumerate(self.networks):
-            assert log_scale is not None
-            network.add_to(self.kernels, clean, uniform, log_scale, first=index == 0)
-        return self.rendering(self.kernels, latent, clean, uniform, log_scale)[None]
 
 
 class CompiledFilter:
@@ -71,6 +31,56 @@ class CompiledFilter:
             return convolve_squares(latent, weights, period)
         layer = self.layer if weights is self.weights else Convolution(weights[0])
         return filter_squares(self.kernels, layer, latent[0].contiguous(), period)[None]
+
+
+class CompiledFlow:
+    """`FusedFlow.render` for one condition.
+
+    Args:
+        kernels: the library.
+        flow: of one condition; in float64 its constants come out the same on every processor.
+        channels: of the pictures.
+        filter: of the latents, where nothing comes between it and the flow.
+    """
+
+    def __init__(
+        self, kernels: ctypes.CDLL, flow: FusedFlow, channels: int, filter: CompiledFilter | None = None
+    ) -> None:
+        self.kernels, self.filter = kernels, filter
+        networks = [*map(_structure, flow.structures), *map(_signal, flow.signals)]
+        rendering = _rendering(flow, channels)
+        self.filtered = Flow(networks, rendering)
+        self.whole = None if filter is None else Flow(networks, rendering, filter.layer, filter.period)
+
+    def render(self, latent: Tensor, clean: Tensor, uniform: Tensor) -> Tensor:
+        """See `FusedFlow.render`; a batch of one. Latents are filtered first if there is a filter."""
+        flow = self.filtered
+        if self.filter is not None and self.whole is not None:
+            _, channels, height, width = clean.shape
+            if self.filter.layer.fits(channels, height, width, self.filter.period):
+                flow = self.whole
+            else:
+                latent = self.filter(latent)
+        latent, clean, uniform = (values[0].contiguous() for values in (latent, clean, uniform))
+        return flow(self.kernels, latent, clean, uniform)[None]
+
+
+def _rendering(flow: FusedFlow, channels: int) -> Rendering:
+    curve = per_value = None
+    for part in flow.curves:
+        starts, slopes = part.starts, part.slopes
+        curve = (starts, slopes) if curve is None else (curve[0] + starts, curve[1] + slopes)
+        per_value = part.per_value
+    tone = None
+    if flow.gamma_inverse is not None and flow.toe is not None:
+        tone = flow.gamma_inverse.item(), flow.toe.item()
+    return Rendering(
+        flow.common[0].expand(channels, -1, -1),
+        curve,
+        per_value or 0.0,
+        None if flow.tail_inverse is None else flow.tail_inverse.flatten(),
+        tone,
+    )
 
 
 def _signal(part: Signal) -> Network:

@@ -18,7 +18,7 @@ from noisegen.models.nm_flowgan.layers import (
     StructureAware,
 )
 from noisegen.native.convolution import Convolution, Network
-from noisegen.native.published import AffineLayer, Norm, Signal, pixel_noise
+from noisegen.native.published import AffineLayer, Norm, Signal, pixel_noise, structure
 
 __all__ = ["PublishedFlow"]
 
@@ -73,9 +73,7 @@ class PublishedFlow:
         return AffineLayer(planes=signal(self.kernels, clean, uniform))
 
     def _structure(self, network: Network, clean: Tensor, uniform: Tensor) -> AffineLayer:
-        planes = torch.empty(network.outputs, *clean.shape[1:])
-        network.add_to(self.kernels, clean, uniform, planes, first=True)
-        return AffineLayer(planes=planes)
+        return AffineLayer(planes=structure(self.kernels, network, clean, uniform))
 
 
 def _signal(layer: SignalDependent, levels: float, code: ConditionCode) -> Signal:

@@ -214,12 +214,15 @@ class _Constants:
         config = model.config
         if kernels is not None and exact is not None:
             precise = replace(code, onehot=code.onehot.double())
+            filter = None
+            if exact.correlation is not None:
+                filter = CompiledFilter(kernels, exact.correlation.kernels(precise), config.period)
+            joined = filter if can_fuse(config) and model.generator is None else None
+            if joined is None:
+                self.correlate = filter
             if can_fuse(config):
                 flow = FusedFlow(exact.flow, config.levels, precise, strength)
-                self.fused = CompiledFlow(kernels, flow, config.channels)
-            if exact.correlation is not None:
-                weights = exact.correlation.kernels(precise)
-                self.correlate = CompiledFilter(kernels, weights, config.period)
+                self.fused = CompiledFlow(kernels, flow, config.channels, joined)
             if not config.latent:
                 self.published = PublishedFlow(
                     kernels, exact.flow, config, precise, PUBLISHED_UNIT * config.grey

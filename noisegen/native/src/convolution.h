@@ -1,16 +1,14 @@
 /* Convolutions of rows of few channels: pixels of a row in the lanes, one weight for all of them.
  *
- * A row of a picture is `channels` lines of `stride` floats; its pixels begin MARGIN floats into each line. Rows are
- * made four at a time. A column of the kernel's taps is cut into threes and what remains into ones. Threes are done by
+ * A row of a picture is `channels` lines of `stride` floats and MARGIN floats at the end; pixels begin MARGIN floats into
+ * each line, and a line's margin is also what lies beyond the end of the line before. Rows are made four at a time. A column of the kernel's taps is cut into threes and what remains into ones. Threes are done by
  * Winograd's F(4, 3) across rows, with 6 products where 12 would be needed; along a row all taps are multiplied.
  * Each output is a sum in one order, so it depends neither on the width of vectors nor on its place in a block. */
 #pragma once
 
-#include <stdlib.h>
+#include "arena.h"
 
-#include "vector.h"
-
-#define MARGIN 16 /* no kernel reaches further than this beyond a row's ends */
+#define MARGIN 16 /* no kernel reaches further than half of this beyond a line's ends */
 #define BAND 4    /* rows made at once */
 #define POINTS 6  /* rows that F(4, 3) takes */
 #define GROUP 6   /* outputs summed at once, so many vectors of pixels each */
@@ -29,7 +27,9 @@ typedef struct {
 
 INLINE int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
 
-INLINE int64_t stride_of(int64_t width) { return MARGIN + round_up(width, MARGIN) + MARGIN; }
+INLINE int64_t stride_of(int64_t width) { return MARGIN + round_up(width, MARGIN); }
+
+INLINE int64_t row_floats(int64_t channels, int64_t width) { return channels * stride_of(width) + MARGIN; }
 
 /* Adds one row's share to GROUP outputs of `span` vectors; `row` points to the first pixel of the first channel. */
 INLINE void add_row(vf sum[GROUP][SPAN], const float *row, int64_t stride, int in, int side, const float *weights,
@@ -52,7 +52,7 @@ INLINE void add_row(vf sum[GROUP][SPAN], const float *row, int64_t stride, int i
     }
 }
 
-/* Rows POINTS of them -> what F(4, 3) multiplies, [POINTS][in][stride]. */
+/* Rows POINTS of them -> what F(4, 3) multiplies, [POINTS] rows. */
 static void transform_rows(const float *const *rows, float *to, int64_t floats) {
     for (int64_t x = 0; x < floats; x += LANES) {
         vf d[POINTS];
@@ -80,9 +80,9 @@ INLINE vf untransformed(const vf products[POINTS], int row) {
 
 /* GROUP outputs of BAND rows, `span` vectors wide from column x. */
 INLINE void block(const Layer *layer, int group, int side, const float *const *rows, const float *transformed,
-                  int64_t stride, int64_t x, float *const *out, int span) {
+                  int64_t width, int64_t x, float *const *out, int span) {
     const int in = layer->in, threes = side / 3, ones = side % 3;
-    const int64_t set = (int64_t)in * side * GROUP, plane = in * stride;
+    const int64_t set = (int64_t)in * side * GROUP, stride = stride_of(width), plane = row_floats(in, width);
     const float *weights = layer->weights + group * (threes * POINTS + ones) * set;
     vf products[GROUP][SPAN][POINTS];
     for (int point = 0; threes && point < POINTS; point++) {
@@ -119,16 +119,16 @@ INLINE void block(const Layer *layer, int group, int side, const float *const *r
 
 INLINE void band_of_side(const Layer *layer, int side, const float *const *rows, float *transformed, int64_t width,
                          float *const *out) {
-    const int64_t stride = stride_of(width), plane = layer->in * stride;
+    const int64_t stride = stride_of(width), plane = row_floats(layer->in, width);
     for (int three = 0; three < side / 3; three++)
         transform_rows(rows + 3 * three, transformed + three * POINTS * plane, plane);
     const int groups = layer->out / GROUP;
     int64_t x = 0;
     for (; x + SPAN * LANES <= round_up(width, LANES); x += SPAN * LANES)
         for (int group = 0; group < groups; group++)
-            block(layer, group, side, rows, transformed, stride, x, out, SPAN);
+            block(layer, group, side, rows, transformed, width, x, out, SPAN);
     for (; x < width; x += LANES)
-        for (int group = 0; group < groups; group++) block(layer, group, side, rows, transformed, stride, x, out, 1);
+        for (int group = 0; group < groups; group++) block(layer, group, side, rows, transformed, width, x, out, 1);
     for (int row = 0; row < BAND; row++)
         for (int channel = 0; channel < layer->out; channel++)
             for (x = width; x < round_up(width, MARGIN); x++) out[row][channel * stride + MARGIN + x] = 0;
@@ -137,7 +137,7 @@ INLINE void band_of_side(const Layer *layer, int side, const float *const *rows,
 /* BAND rows of a layer's output.
  *
  * rows: side + 3 rows of its input, the first one half a kernel above the band.
- * transformed: working memory, [side / 3][POINTS][in][stride].
+ * transformed: working memory for side / 3 * POINTS rows of its input.
  * out: BAND rows; the lines' margins stay as they are, what lies between a line's last pixel and its margin gets 0. */
 static void convolve_band(const Layer *layer, const float *const *rows, float *transformed, int64_t width,
                           float *const *out) {

@@ -3,10 +3,33 @@
 
 #include "squares.h"
 
+/* One layer over squares of a picture on its way, circular; its kernel reaches no further than the squares go. */
+typedef struct {
+    const Layer *layer;
+    Squares squares;
+    const float *picture;
+    int64_t rows, width; /* of squares */
+    int64_t ready;       /* the next row to be taken */
+    float *ring;         /* the last rows taken, as many as a band needs */
+    const float **taken;
+    float *transformed, *band;
+} Filtering;
+
+static void prepare_filter(Filtering *f, Arena *arena) {
+    const int side = f->layer->side, ring = side + BAND - 1;
+    f->rows = square_rows(&f->squares);
+    f->width = square_columns(&f->squares);
+    f->ready = -(side / 2);
+    f->ring = take_floats(arena, ring * row_floats(f->layer->in, f->width));
+    f->taken = take(arena, ring * (int64_t)sizeof *f->taken);
+    f->transformed = take_floats(arena, side / 3 * POINTS * row_floats(f->layer->in, f->width));
+    f->band = take_floats(arena, BAND * row_floats(f->layer->out, f->width));
+}
+
 /* Fills what lies beyond a row's ends from its other end. */
-static void join_ends(float *row, int64_t lines, int64_t width, int64_t reach, int64_t stride) {
+static void join_ends(float *row, int64_t lines, int64_t width, int64_t reach) {
     for (int64_t line = 0; line < lines; line++) {
-        float *pixels = row + line * stride + MARGIN;
+        float *pixels = row + line * stride_of(width) + MARGIN;
         for (int64_t x = 0; x < reach; x++) {
             pixels[-1 - x] = pixels[width - 1 - x];
             pixels[width + x] = pixels[x];
@@ -14,35 +37,34 @@ static void join_ends(float *row, int64_t lines, int64_t width, int64_t reach, i
     }
 }
 
-/* out [channels, height, width] = one layer over squares of the picture, circular; the kernel reaches no further than
- * the squares go. Returns -1 without memory. */
-EXPORT int noisegen_filter(const Layer *layer, const Squares *squares, const float *picture, float *out) {
-    const int64_t rows = square_rows(squares), width = square_columns(squares), stride = stride_of(width);
-    const int side = layer->side, reach = side / 2, ring = side + BAND - 1;
-    const int64_t in = layer->in * stride, result = layer->out * stride;
-    float *memory = new_floats((ring + side / 3 * POINTS) * in + BAND * result);
-    if (!memory) return -1;
-    float *transformed = memory + ring * in, *made = transformed + side / 3 * POINTS * in;
+/* The filtered picture's rows of squares from y on, BAND of them or what is left, as lines of planes. Bands come in
+ * order. */
+static void filter_band(Filtering *f, int64_t y, float *to, int64_t plane) {
+    const Squares *squares = &f->squares;
+    const int reach = f->layer->side / 2, ring = f->layer->side + BAND - 1;
+    const int64_t in = row_floats(f->layer->in, f->width), out = row_floats(f->layer->out, f->width);
+    for (; f->ready < y + BAND + reach; f->ready++) {
+        float *row = f->ring + (f->ready + reach) % ring * in;
+        split_row(squares, f->picture, NULL, (f->ready % f->rows + f->rows) % f->rows, NULL, row, stride_of(f->width));
+        join_ends(row, f->layer->in, f->width, reach);
+    }
+    for (int row = 0; row < ring; row++) f->taken[row] = f->ring + (y + row) % ring * in;
     float *band[BAND];
-    for (int row = 0; row < BAND; row++) band[row] = made + row * result;
-    const float **taken = malloc((size_t)ring * sizeof *taken);
-    if (!taken) {
-        free(memory);
-        return -1;
-    }
-    int64_t ready = -reach; /* the next row to be taken */
-    for (int64_t y = 0; y < rows; y += BAND) {
-        for (; ready < y + BAND + reach; ready++) {
-            float *row = memory + (ready + reach) % ring * in;
-            split_row(squares, picture, NULL, (ready % rows + rows) % rows, NULL, row, stride);
-            join_ends(row, layer->in, width, reach, stride);
-        }
-        for (int row = 0; row < ring; row++) taken[row] = memory + (y + row) % ring * in;
-        convolve_band(layer, taken, transformed, width, band);
-        for (int row = 0; row < BAND && y + row < rows; row++)
-            join_row(squares, band[row], y + row, out, stride, 0);
-    }
-    free(taken);
-    free(memory);
+    for (int row = 0; row < BAND; row++) band[row] = f->band + row * out;
+    convolve_band(f->layer, f->taken, f->transformed, f->width, band);
+    for (int row = 0; row < BAND && y + row < f->rows; row++)
+        join_row(squares, band[row], to + row * squares->side * squares->width, plane, stride_of(f->width), 0);
+}
+
+/* out [channels, height, width] = the filtered picture. Returns -1 without memory. */
+EXPORT int noisegen_filter(const Layer *layer, const Squares *squares, const float *picture, float *out) {
+    Filtering f = {.layer = layer, .squares = *squares, .picture = picture};
+    Arena arena = {};
+    prepare_filter(&f, &arena);
+    if (provide(&arena)) return -1;
+    prepare_filter(&f, &arena);
+    for (int64_t y = 0; y < f.rows; y += BAND)
+        filter_band(&f, y, out + y * squares->side * squares->width, squares->height * squares->width);
+    free(arena.memory);
     return 0;
 }

@@ -1,11 +1,10 @@
 /* All kernels: one unit for each instruction set, so that the compiler sees everything. */
-#include "filter.h"
-#include "network.h"
+#include "flow.h"
 #include "planes.h"
 #include "published.h"
 #include "random.h"
-#include "render.h"
 #include "signal.h"
+#include "structure.h"
 #include "upsampling.h"
 #include "winograd.h"
 

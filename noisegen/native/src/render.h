@@ -4,11 +4,10 @@
 #include "elementary.h"
 
 typedef struct {
-    int64_t channels, height, width;
     const float *common; /* [channels][2][2]: log-scale of the pixels of even and odd rows and columns */
     int64_t knots;       /* of the intensity curve, 0 for none */
     float knots_per_value;
-    const float *start, *slope;  /* [knots]: its line from each knot on, over value * knots_per_value */
+    const float *start, *slope;  /* [knots and FEW at least]: lines over value * knots_per_value */
     const float *tail_inverse;   /* [channels], or NULL without tails */
     float gamma_inverse, toe;    /* of the tone curve, gamma_inverse 0 without one; toe in pixel values */
 } Rendering;
@@ -16,6 +15,7 @@ typedef struct {
 INLINE vf on_curve(const Rendering *r, vf value) {
     vf position = min_(max_(value * r->knots_per_value, all(0.0f)), all((float)(r->knots - 1)));
     vi knot = __builtin_convertvector(position, vi);
+    if (r->knots <= FEW) return fma_(pick(r->slope, knot), position, pick(r->start, knot));
     return fma_(gather(r->slope, knot), position, gather(r->start, knot));
 }
 
@@ -36,23 +36,21 @@ INLINE vf rendered(const Rendering *r, vf value, vf latent, vf log_scale, float 
     return fma_(pow_(ratio, all(r->gamma_inverse)), base, all(-r->toe));
 }
 
-/* Noisy values, neither rounded nor clipped. All pictures are [channels, height, width]; log_scale may be NULL. */
-EXPORT void noisegen_render(const Rendering *r, const float *latent, const float *clean, const float *uniform,
-                            const float *log_scale, float *noisy) {
-    for (int64_t channel = 0; channel < r->channels; channel++) {
-        const float tail_inverse = r->tail_inverse ? r->tail_inverse[channel] : 1.0f;
-        for (int64_t y = 0; y < r->height; y++) {
-            const int64_t line = (channel * r->height + y) * r->width;
-            vf common;
-            for (int i = 0; i < LANES; i++) common[i] = r->common[channel * 4 + y % 2 * 2 + i % 2];
-            for (int64_t x = 0; x < r->width; x += LANES) {
-                const int64_t place = line + x, count = r->width - x;
-                vf value = load_first(clean + place, count) + load_first(uniform + place, count);
-                vf scale = common;
-                if (log_scale) scale += load_first(log_scale + place, count);
-                store_first(noisy + place, rendered(r, value, load_first(latent + place, count), scale, tail_inverse),
-                            count);
-            }
+/* Lines of one channel, the first one of an even number: noisy values, neither rounded nor clipped. log_scale may be
+ * NULL. */
+static void render_lines(const Rendering *r, int64_t channel, int64_t lines, int64_t width, const float *latent,
+                         const float *clean, const float *uniform, const float *log_scale, float *noisy) {
+    const float tail_inverse = r->tail_inverse ? r->tail_inverse[channel] : 1.0f;
+    for (int64_t y = 0; y < lines; y++) {
+        vf common;
+        for (int i = 0; i < LANES; i++) common[i] = r->common[channel * 4 + y % 2 * 2 + i % 2];
+        for (int64_t x = 0; x < width; x += LANES) {
+            const int64_t place = y * width + x, count = width - x;
+            vf value = load_first(clean + place, count) + load_first(uniform + place, count);
+            vf scale = common;
+            if (log_scale) scale += load_first(log_scale + place, count);
+            vf made = rendered(r, value, load_first(latent + place, count), scale, tail_inverse);
+            store_first(noisy + place, made, count);
         }
     }
 }

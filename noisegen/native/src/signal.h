@@ -4,8 +4,9 @@
  * result. What lies before is computed again each time: that is cheaper than to store and read it. */
 #pragma once
 
+#include "arena.h"
+#include "convolution.h"
 #include "elementary.h"
-#include "squares.h"
 
 typedef struct {
     int64_t channels, layers;
@@ -118,6 +119,16 @@ static void measure_norm(SignalWork *work, int64_t layer, Moments *moments) {
     }
 }
 
+/* Returns room for the moments of each channel. */
+static Moments *prepare_signal(SignalWork *work, Arena *arena) {
+    work->stride = stride_of(work->width);
+    for (int i = 0; i < 2 * BAND; i++)
+        work->row[i / BAND][i % BAND] = take_floats(arena, row_floats(work->widest, work->width));
+    work->scale = take_floats(arena, work->signal->layers * work->widest);
+    work->shift = take_floats(arena, work->signal->layers * work->widest);
+    return take(arena, work->widest * (int64_t)sizeof(Moments));
+}
+
 /* out [outputs, height, width], as many as the last layer has without its padding, for clean + uniform [channels, ..].
  * Returns -1 without memory. */
 EXPORT int noisegen_signal(const Signal *signal, int64_t height, int64_t width, int64_t outputs, const float *clean,
@@ -126,17 +137,10 @@ EXPORT int noisegen_signal(const Signal *signal, int64_t height, int64_t width, 
     work.widest = signal->channels;
     for (int64_t layer = 0; layer < signal->layers; layer++)
         if (signal->layer[layer].out > work.widest) work.widest = signal->layer[layer].out;
-    work.stride = stride_of(width);
-    const int64_t row = work.widest * work.stride, table = round_up(signal->layers * work.widest, PARTS);
-    float *memory = new_floats(2 * BAND * row + 2 * table);
-    Moments *moments = malloc(work.widest * sizeof *moments);
-    if (!memory || !moments) {
-        free(memory), free(moments);
-        return -1;
-    }
-    for (int i = 0; i < 2 * BAND; i++) work.row[i / BAND][i % BAND] = memory + i * row;
-    work.scale = memory + 2 * BAND * row;
-    work.shift = work.scale + table;
+    Arena arena = {};
+    Moments *moments = prepare_signal(&work, &arena);
+    if (provide(&arena)) return -1;
+    moments = prepare_signal(&work, &arena);
     for (int64_t layer = 0; layer + 1 < signal->layers; layer++) {
         for (int64_t channel = 0; channel < work.widest; channel++) work.scale[layer * work.widest + channel] = 1;
         if (signal->gain[layer]) measure_norm(&work, layer, moments);
@@ -150,6 +154,6 @@ EXPORT int noisegen_signal(const Signal *signal, int64_t height, int64_t width, 
                 for (int64_t x = 0; x < width; x += LANES) store_first(to + x, tanh_(load(from + x)), width - x);
             }
     }
-    free(memory), free(moments);
+    free(arena.memory);
     return 0;
 }

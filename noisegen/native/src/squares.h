@@ -11,38 +11,41 @@ typedef struct {
 INLINE int64_t square_rows(const Squares *s) { return (s->height + s->side - 1) / s->side; }
 INLINE int64_t square_columns(const Squares *s) { return (s->width + s->side - 1) / s->side; }
 
-INLINE void take_every(const float *restrict from, float *restrict to, int64_t step, int64_t count) {
-    for (int64_t x = 0; x < count; x++) to[x] = from[x * step];
-}
-
-INLINE void put_every(const float *restrict from, float *restrict to, int64_t step, int64_t count, int add) {
-    if (add)
-        for (int64_t x = 0; x < count; x++) to[x * step] += from[x];
-    else
-        for (int64_t x = 0; x < count; x++) to[x * step] = from[x];
-}
-
 /* A line of the picture as lines of squares: one for each column of a square. */
-static void split_line(const Squares *s, const float *line, float *to, int64_t stride) {
-    for (int64_t dx = 0; dx < s->side; dx++) {
-        int64_t whole = (s->width - dx + s->side - 1) / s->side, columns = square_columns(s);
-        float *target = to + dx * stride;
-        if (s->side == 2)
-            take_every(line + dx, target, 2, whole);
-        else
-            take_every(line + dx, target, s->side, whole);
-        if (whole < columns) target[whole] = line[s->width - 1]; /* what lacks is the last one again */
+static void split_line(const Squares *s, const float *restrict line, float *restrict to, int64_t stride) {
+    const int64_t whole = s->width / s->side, columns = square_columns(s);
+    if (s->side == 2)
+        for (int64_t x = 0; x < whole; x++) {
+            to[x] = line[2 * x];
+            to[x + stride] = line[2 * x + 1];
+        }
+    else if (s->side == 1)
+        memcpy(to, line, (size_t)whole * sizeof *to);
+    else
+        for (int64_t dx = 0; dx < s->side; dx++)
+            for (int64_t x = 0; x < whole; x++) to[dx * stride + x] = line[x * s->side + dx];
+    for (int64_t dx = 0; whole < columns && dx < s->side; dx++) { /* what lacks is the last one again */
+        int64_t from = whole * s->side + dx;
+        to[dx * stride + whole] = line[from < s->width ? from : s->width - 1];
     }
 }
 
 /* The other way: lines of squares as a line of the picture, or added to it. */
-static void join_line(const Squares *s, const float *from, int64_t stride, float *line, int add) {
-    for (int64_t dx = 0; dx < s->side; dx++) {
-        int64_t whole = (s->width - dx + s->side - 1) / s->side;
-        if (s->side == 2)
-            put_every(from + dx * stride, line + dx, 2, whole, add);
-        else
-            put_every(from + dx * stride, line + dx, s->side, whole, add);
+static void join_line(const Squares *s, const float *restrict from, int64_t stride, float *restrict line, int add) {
+    const int64_t whole = s->width / s->side;
+    int64_t done = 0;
+    if (s->side == 2 && !add)
+        for (; done < whole; done++) {
+            line[2 * done] = from[done];
+            line[2 * done + 1] = from[done + stride];
+        }
+    if (s->side == 1 && !add)
+        for (; done < whole; done++) line[done] = from[done];
+    if (s->side == 1 && add)
+        for (; done < whole; done++) line[done] += from[done];
+    for (int64_t x = done * s->side; x < s->width; x++) { /* divisions: only for what is rare */
+        float value = from[x % s->side * stride + x / s->side];
+        line[x] = add ? line[x] + value : value;
     }
 }
 
@@ -64,17 +67,10 @@ static void split_row(const Squares *s, const float *one, const float *other, in
         }
 }
 
-/* Row y of squares into the picture [channels, height, width], or added to it. */
-static void join_row(const Squares *s, const float *row, int64_t y, float *picture, int64_t stride, int add) {
+/* A row of squares as lines of planes of `plane` floats, or added to them. */
+static void join_row(const Squares *s, const float *row, float *to, int64_t plane, int64_t stride, int add) {
     for (int64_t channel = 0; channel < s->channels; channel++)
-        for (int64_t dy = 0; dy < s->side && y * s->side + dy < s->height; dy++)
+        for (int64_t dy = 0; dy < s->side; dy++)
             join_line(s, row + (channel * s->side + dy) * s->side * stride + MARGIN, stride,
-                      picture + (channel * s->height + y * s->side + dy) * s->width, add);
-}
-
-INLINE float *new_floats(int64_t count) {
-    void *memory = NULL;
-    if (posix_memalign(&memory, 64, (size_t)count * sizeof(float))) return NULL;
-    memset(memory, 0, (size_t)count * sizeof(float));
-    return memory;
+                      to + channel * plane + dy * s->width, add);
 }

@@ -61,6 +61,9 @@ INLINE vf max_(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE vf min_(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
 INLINE vl widemul(vl a, vl b) { return (vl)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
 INLINE vf gather(const float *from, vi index) { return (vf)_mm512_i32gather_ps((__m512i)index, from, 4); }
+INLINE vf pick(const float *from, vi index) {
+    return (vf)_mm512_permutex2var_ps((__m512)load(from), (__m512i)index, (__m512)load(from + 16));
+}
 #elif defined(__AVX2__)
 INLINE vf fma_(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 INLINE vf sqrt_(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
@@ -79,4 +82,10 @@ INLINE vl widemul(vl a, vl b) {
 INLINE vf gather(const float *from, vi index) {
     return (vf){from[index[0]], from[index[1]], from[index[2]], from[index[3]]};
 }
+#endif
+
+/* From tables of FEW values. */
+#define FEW 32
+#if !defined(__AVX512F__)
+INLINE vf pick(const float *from, vi index) { return gather(from, index); }
 #endif
