@@ -75,12 +75,10 @@ class FusedFlow:
             else:
                 assert isinstance(layer, StructureAware)
                 structures.append(layer)
+        taken = bool(structures) and structures[0].stride == period
         for index, layer in enumerate(structures):
-            takes = index == 0 and layer.stride == period
-            self.terms.append(_structure(layer, levels, code, table if takes else None))
-            if takes:
-                table = torch.zeros_like(common)
-        self.table: Tensor | None = table if table.any() else None
+            self.terms.append(_structure(layer, levels, code, table if taken and index == 0 else None))
+        self.table: Tensor | None = None if taken else table
 
     def render(self, latent: Tensor, values: Tensor) -> Tensor:
         """latent -> noisy pixel values, neither rounded nor clipped; those of whole level k lie in [k, k + 1).
