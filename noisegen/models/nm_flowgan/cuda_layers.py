@@ -23,7 +23,8 @@ BLOCK = 2048
 def pad_inputs(layer: nn.Conv2d, multiple: int) -> None:
     """Gives a convolution input channels of weight 0, up to a multiple of so many."""
     more = -layer.in_channels % multiple
-    layer.weight = nn.Parameter(F.pad(layer.weight, (0, 0, 0, 0, 0, more)), requires_grad=False)
+    weight = F.pad(layer.weight, (0, 0, 0, 0, 0, more)).contiguous(memory_format=torch.channels_last)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
     layer.in_channels += more
 
 
