@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
+# an editable installation compiles the kernels
+INSTALLED = pyproject.toml setup.py constraints.txt $(wildcard noisegen/native/src/*)
+
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/.demo
@@ -19,12 +22,12 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/synthesis.py
 
-$(VENV)/.demo: pyproject.toml constraints.txt
+$(VENV)/.demo: $(INSTALLED)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt
+$(VENV)/.dev: $(INSTALLED)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@

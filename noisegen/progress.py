@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any, Self
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "say"]
 
 
 class Progress:
@@ -92,3 +92,9 @@ class Progress:
         }
         with suppress(OSError):  # a log that was closed or is full must not end the work
             print(json.dumps(line, default=str), file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Writes a line for people to stderr."""
+    with suppress(OSError):
+        print(f"noisegen: {text}", file=sys.stderr, flush=True)

@@ -257,7 +257,8 @@ class Connections:
         future: Future[T] = Future()
         self._work.put((future, partial(act, *arguments, **options)))
         if len(self._threads) < CONNECTIONS:
-            self._threads.append(threading.Thread(target=self._run, daemon=True))
+            name = f"connection_{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
             self._threads[-1].start()
         return future
 

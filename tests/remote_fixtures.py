@@ -69,7 +69,7 @@ class S3Server:
         return {
             key[len(prefix) + 1 :]: self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
             for key in keys
-            if not key.endswith(("timing.json", "host.json"))
+            if not key.endswith(("timing.json", "host.json", "profile.json", "trace.json"))
         }
 
     def made(self, method: str, part: str) -> list[str]:

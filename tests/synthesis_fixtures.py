@@ -156,7 +156,7 @@ def invoke(*arguments: str) -> Result:
 
 def contents(output: Path) -> dict[str, bytes]:
     """All files of a dataset but those that tell when and where it was built."""
-    told = ("timing.json", "host.json", "lock")
+    told = ("timing.json", "profile.json", "trace.json", "host.json", "lock")
     return {
         path.relative_to(output).as_posix(): path.read_bytes()
         for path in sorted(output.rglob("*"))

@@ -147,7 +147,7 @@ def test_after_a_signal_slow_threads_are_not_waited_for() -> None:
         pytest.raises(Interrupted),
         stop_on_signals() as stop,
         stop.between_steps(),
-        worker_threads(1) as pool,
+        worker_threads(1, "slow") as pool,
     ):
         future = pool.submit(release.wait, 60)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -21,6 +21,7 @@ from noisegen import stores
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.build import build_dataset
 from noisegen.synthesis.staging import dataset_at
+from noisegen.synthesis.status import dataset_status
 from noisegen.synthesis.summary import BuildSummary
 from noisegen.synthesis.verify import verify_dataset
 
@@ -352,3 +353,19 @@ def test_shards_are_uploaded_while_the_next_are_made_and_only_two_are_kept(
     build(place, f"s3://{store.bucket()}/dataset")
     assert len(kept) == 6
     assert max(kept) <= 2
+
+
+def test_a_profile_goes_up_and_is_not_fetched_with_the_state(store: S3Server, place: Workplace) -> None:
+    """A trace may be large, and commands that look at a dataset have no use for it."""
+    bucket = store.bucket()
+    store.put(place.root, bucket, "in")
+    output = f"s3://{bucket}/out"
+    profile = build(place, output, root=f"s3://{bucket}/in", profile=True).profile
+    assert profile is not None and profile.trace == f"{output}/state/trace.json"
+    fetched = next(line for line in profile.spent if line.activity == "fetch")
+    assert fetched.threads == "connection" and fetched.calls is not None and fetched.calls >= 7
+    sent = {path.rpartition("/")[2] for path in store.made("PUT", "/out/state/")}
+    assert {"trace.json", "profile.json"} <= sent
+    store.requests.clear()
+    assert dataset_status(output).tiles == profile.tiles
+    assert store.made("GET", "host.json") and not store.made("GET", "trace.json")

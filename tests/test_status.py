@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from synthesis_fixtures import Workplace, command, invoke, make_workplace
 
-from noisegen.synthesis import pipeline, writing
 from noisegen.synthesis.build import build_dataset
-from noisegen.synthesis.engine import Engine
-from noisegen.synthesis.formats import shard_files
 from noisegen.synthesis.status import DatasetStatus, dataset_status, duration_text
 
 
@@ -83,43 +79,13 @@ def test_looking_all_the_time_keeps_no_build_from_starting(place: Workplace, tmp
 
 def test_shares_of_the_time_sum_to_one_and_are_kept_with_each_shard(place: Workplace, tmp_path: Path) -> None:
     status = built(place, tmp_path / "out")
-    assert set(status.stages) == {"read", "synthesize", "encode", "write", "waiting"}
+    assert set(status.stages) == {"read", "synthesize", "encode", "write", "idle"}
     assert sum(status.stages.values()) == pytest.approx(1, abs=1e-3)
-    assert all(share > 0 for name, share in status.stages.items() if name != "waiting")
+    assert all(share > 0 for name, share in status.stages.items() if name != "idle")
     # stages run ahead of the shard that is written, so only the sums over all shards are bounded by the time
     timings = [json.loads(path.read_text()) for path in (tmp_path / "out" / "state").glob("*.timing.json")]
     made = sum(timing["stages"]["synthesize"] + timing["stages"]["encode"] for timing in timings)
     assert len(timings) == 2 and made <= 1.1 * sum(timing["seconds"] for timing in timings)
-
-
-@pytest.mark.parametrize(
-    ("where", "name", "seconds", "stage"),
-    [
-        (pipeline, "read_image", 0.1, "read"),
-        (shard_files, "encode_png", 0.02, "encode"),
-        (Engine, "run", 0.05, "synthesize"),
-        (writing, "write_index", 0.5, "write"),
-    ],
-)
-def test_the_slow_stage_is_named(
-    place: Workplace,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    where: object,
-    name: str,
-    seconds: float,
-    stage: str,
-) -> None:
-    quick = getattr(where, name)
-
-    def slow(*arguments: object, **options: object) -> object:
-        time.sleep(seconds)
-        return quick(*arguments, **options)
-
-    monkeypatch.setattr(where, name, slow)
-    status = built(place, tmp_path / "out")
-    assert status.bottleneck == stage, status.stages
-    assert f"limited by: {stage}" in status.text()
 
 
 def test_watching_ends_when_nothing_is_left(place: Workplace, tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except NoisegenError as error:
-            click.echo(f"noisegen: {error}", err=True)
+            for text in (f"noisegen: {error}", *getattr(error, "__notes__", ())):
+                click.echo(text, err=True)
             _exit(ctx, error.exit_code)
         except KeyboardInterrupt:
             click.echo("noisegen: interrupted", err=True)

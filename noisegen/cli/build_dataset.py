@@ -46,6 +46,7 @@ def command(
       noisegen build-dataset manifest.parquet -o OUT --conditions phones.yaml --split train:0.9,val:0.1
       noisegen build-dataset manifest.parquet -o OUT --downscale 2 --min-sharpness 4 --max-flat 0.8
       noisegen build-dataset manifest.parquet -o OUT --noise-scale 1.5 --halo 8
+      noisegen build-dataset manifest.parquet -o OUT --limit 200 --profile
       noisegen build-dataset s3://bucket/photos/manifest.parquet -o s3://bucket/dataset
       noisegen build-dataset manifest.parquet --root s3://bucket/photos -o OUT
     """

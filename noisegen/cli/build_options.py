@@ -12,10 +12,16 @@ from noisegen.cli.option_groups import GroupedOption
 from noisegen.cli.options import output_options
 from noisegen.cli.places import PLACE
 
-__all__ = ["build_options"]
+__all__ = ["PROFILE", "build_options"]
 
 F = Callable[..., Any]
 NOISE, TILES, SPLITS = "Noise", "Tiles", "Splits"
+
+PROFILE = click.option(
+    "--profile",
+    is_flag=True,
+    help="Print where the time went, and write state/trace.json for chrome://tracing or Perfetto.",
+)
 
 OPTIONS = (
     click.option(
@@ -121,6 +127,7 @@ OPTIONS = (
         "--max-pixels", type=click.IntRange(min=1), help="Refuse larger photos; default 250 million."
     ),
     click.option("--max-failures", type=click.IntRange(min=0), help="Stop when more photos than this fail."),
+    PROFILE,
     click.option(
         "--rows-per-shard", type=click.IntRange(min=1), help="Default: around a thousand tiles in a shard."
     ),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli.build_options import PROFILE
+
 __all__ = ["command"]
 
 
@@ -20,6 +22,7 @@ __all__ = ["command"]
 @click.option("--root", type=click.Path(path_type=Path), help="Where the photos are now, if they were moved.")
 @click.option("--model", help="Where the checkpoint is now, if it was moved.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default as in the build.")
+@PROFILE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
@@ -32,6 +35,7 @@ def command(
     root: Path | None,
     model: str | None,
     workers: int | None,
+    profile: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -59,6 +63,7 @@ def command(
         root=root,
         model=model,
         workers=workers,
+        profile=profile,
         quiet=quiet,
     )
     click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())

@@ -25,7 +25,7 @@ __all__ = ["command"]
 def command(dataset: Path | str, as_json: bool, watch: float | None) -> None:
     """Show how far DATASET is: shards, photographs, tiles, failures, rate, time left and where the time goes.
 
-    A build that is running is not disturbed. "time" gives shares of the threads' time; "waiting" is that of threads
+    A build that is running is not disturbed. "time" gives shares of the threads' time; "idle" is that of threads
     that had no tile to make, and "limited by" the stage that the others wait for.
 
     \b

@@ -165,7 +165,7 @@ def _copy(
         workers = workers or usable_cores()
         write_json(folder.state / "host.json", host_record(workers=workers))
         folder.remove_leftovers()
-        with stop.between_steps(), worker_threads(workers) as pool:
+        with stop.between_steps(), worker_threads(workers, "copier") as pool:
             copier = _Copier(config, sources, pool, 4 * workers, stop, StageClock(workers))
             try:
                 copied = _copy_shards(folder, copier, command, quiet)

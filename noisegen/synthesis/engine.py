@@ -181,7 +181,7 @@ def tile_threads(count: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that may call `Engine.run`: each keeps PyTorch's own work on itself."""
     before = torch.get_num_threads()
     try:
-        with worker_threads(count, partial(torch.set_num_threads, 1)) as pool:
+        with worker_threads(count, "maker", partial(torch.set_num_threads, 1)) as pool:
             yield pool
     finally:
         # the count is a setting of each thread, but new threads of the process start with the last one given

@@ -14,6 +14,7 @@ from noisegen.manifest import ManifestRow
 from noisegen.photographs import AHEAD_BYTES, fetch_photograph, look_ahead, photograph_size
 from noisegen.remote import Connections
 from noisegen.synthesis.interrupt import StopRequest
+from noisegen.synthesis.stages import StageClock
 
 __all__ = ["Coming", "Photographs"]
 
@@ -50,11 +51,13 @@ class Photographs:
         connections: what they are fetched by.
         max_pixels: see `noisegen.photographs.get_photograph`.
         stop: ends attempts that nobody waits for.
+        clock: counts the time that threads wait for servers.
     """
 
     connections: Connections
     max_pixels: int
     stop: StopRequest
+    clock: StageClock
 
     def ahead(self, items: Iterable[T | ManifestRow]) -> Iterator[T | Coming]:
         """Hands on rows, and what lies between them, in order; the photographs of the next ones are on their way."""
@@ -80,5 +83,8 @@ class Photographs:
             failed: Future[EncodedPicture] = Future()
             failed.set_exception(error)
             return Coming(item.row, failed)
-        content = self.connections.submit(fetch_photograph, item.url, size, pause=self.stop.pause)
-        return Coming(item.row, content, size or 0)
+        return Coming(item.row, self.connections.submit(self._fetch, item.row, item.url, size), size or 0)
+
+    def _fetch(self, row: ManifestRow, url: str, size: int | None) -> EncodedPicture:
+        with self.clock.stage("fetch", row=row.index, id=row.id, bytes=size):
+            return fetch_photograph(url, size, pause=self.stop.pause)

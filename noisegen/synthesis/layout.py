@@ -16,13 +16,14 @@
                                  stays in place until the new one is ready
     state/000000.timing.json     seconds and tiles, for `status` (see `noisegen.synthesis.stages`)
     state/host.json              where it was last built, with which settings that change no byte
+    state/profile.json state/trace.json    where the time of the last build with --profile went
     state/lock                   held by the running build
     state/tmp/                   what is being written
     dataset.json failures.jsonl contact_sheet.png README.md croissant.json    at the end of a build
 
 KEY is ROW-VARIANT-Y-X of the tile: its row in the manifest and its upper left pixel in the photograph.
-The same command with the same versions gives the same bytes in every file but the timing records, host.json
-and the lock.
+The same command with the same versions gives the same bytes in every file but the timing records, the profile,
+host.json and the lock.
 """
 
 from __future__ import annotations
@@ -174,6 +175,14 @@ class DatasetFolder:
 
     def timing_file(self, shard: Shard) -> Path:
         return self.state / f"{shard.name}.timing.json"
+
+    @property
+    def profile_file(self) -> Path:
+        return self.state / "profile.json"
+
+    @property
+    def trace_file(self) -> Path:
+        return self.state / "trace.json"
 
     def read_run(self) -> dict[str, Any]:
         """The contents of run.json.

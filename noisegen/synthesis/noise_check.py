@@ -201,7 +201,7 @@ def _engine(run: Mapping[str, Any], model: str | Path) -> tuple[Engine, bool]:
     )
     same = (device, precision) == (config["device"], config["precision"])
     engine = Engine(noise_model, device=device, noise_scale=config["noise_scale"])
-    return engine, same and run["versions"] == installed_versions(config["format"])
+    return engine, same and run["versions"] == installed_versions(config["format"], config["device"])
 
 
 def _draw(

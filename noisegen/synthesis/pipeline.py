@@ -49,7 +49,7 @@ from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.threads import worker_threads
 from noisegen.tiles import Tile
 
-__all__ = ["Pipeline", "open_pipeline"]
+__all__ = ["Pipeline", "open_pipeline", "thread_counts"]
 
 # Photographs are decoded ahead until these many pixels are waiting.
 AHEAD_PIXELS = 64_000_000
@@ -81,6 +81,10 @@ class _PlannedTile:
     tile: Tile
     chosen: ChosenCondition
     job: TileJob
+
+    @property
+    def key(self) -> str:
+        return tile_key_name(self.row.index, self.variant, self.tile.y, self.tile.x)
 
 
 class Pipeline:
@@ -151,8 +155,10 @@ class Pipeline:
     def _event(self, item: Event | Future[list[FinishedTile]]) -> Event:
         if not isinstance(item, Future):
             return item
-        with self._clock.stage("wait_for_tiles"):
-            return TilesDone(self._stop.result(item))
+        with self._clock.stage("idle", "wait for tiles"):
+            tiles = self._stop.result(item)
+        self._clock.count("tiles in flight", -len(tiles))
+        return TilesDone(tiles)
 
     def _batches(self, shards: Iterable[Shard]) -> Iterator[Event | Future[list[FinishedTile]]]:
         """Hands tiles to the makers in batches; a batch may span rows, but not shards."""
@@ -160,23 +166,29 @@ class Pipeline:
         for item in self._ahead(shards):
             if isinstance(item, _OpenRow):
                 try:
-                    cut = self._stop.result(item.cut)
+                    with self._clock.stage("idle", "wait for decoding"):
+                        cut = self._stop.result(item.cut)
                 except InputError as error:
                     yield self._failed(item.row, error)
                     continue
+                self._clock.count("photographs decoded ahead", -1)
                 if cut.left_out:
                     yield TilesLeftOut(cut.left_out)
                 for planned in self._tiles_of(item, cut):
                     batch.append(planned)
                     if len(batch) == self._batch_size:
-                        yield self._makers.submit(self._make, batch)
+                        yield self._submit(batch)
                         batch = []
                 yield RowDone()
             else:
                 if isinstance(item, ShardEnds) and batch:
-                    yield self._makers.submit(self._make, batch)
+                    yield self._submit(batch)
                     batch = []
                 yield item
+
+    def _submit(self, batch: Sequence[_PlannedTile]) -> Future[list[FinishedTile]]:
+        self._clock.count("tiles in flight", len(batch))
+        return self._makers.submit(self._make, batch)
 
     def _tiles_of(self, item: _OpenRow, cut: _Cut) -> Iterator[_PlannedTile]:
         for variant, chosen in enumerate(item.conditions):
@@ -198,14 +210,18 @@ class Pipeline:
             row, source = item.row, item.source
             try:
                 conditions = self._conditions.choose(row)
-                with self._clock.stage("read"):
-                    picture = source if isinstance(source, Path) else self._stop.result(source)
+                picture = source if isinstance(source, Path) else self._fetched(source)
+                with self._clock.stage("read", "header", row=row.index, id=row.id):
                     info = probe(picture, max_pixels=self._config.max_pixels)
             except InputError as error:
                 yield self._failed(row, error)
                 continue
-            cut = self._decoders.submit(self._cut, picture)
+            cut = self._decoders.submit(self._cut, row, picture)
             yield _OpenRow(row, conditions, cut, info.width * info.height)
+
+    def _fetched(self, source: Future[EncodedPicture]) -> EncodedPicture:
+        with self._clock.stage("idle", "wait for fetching"):
+            return self._stop.result(source)
 
     def _rows(self, shards: Iterable[Shard]) -> Iterator[Event | ManifestRow]:
         for shard in shards:
@@ -226,16 +242,19 @@ class Pipeline:
         message = str(error).replace(str(row.path), path)
         return RowFailed(Failure(row.index, row.id, path, error.reason, message))
 
-    def _cut(self, source: Path | EncodedPicture) -> _Cut:
+    def _cut(self, row: ManifestRow, source: Path | EncodedPicture) -> _Cut:
         """Runs in a decoder thread."""
         config, model = self._config, self._engine.model
         try:
-            with self._clock.stage("read"):
+            with self._clock.stage("read", "decode", row=row.index, id=row.id) as span:
                 picture = read_image(source, max_pixels=config.max_pixels)
+                span.pixels = picture.shape[0] * picture.shape[1]
                 check_picture(model, picture)
                 grid = config.tiles_of(picture.shape[0], picture.shape[1])
                 picture = downscale(picture, config.downscale)
-                return _Cut(picture, *self._selection.choose(picture, grid, model.bit_depth))
+                cut = _Cut(picture, *self._selection.choose(picture, grid, model.bit_depth))
+            self._clock.count("photographs decoded ahead", 1)
+            return cut
         except InputError:
             raise
         except Exception as error:  # whatever a decoder does to one file must not end the run
@@ -249,9 +268,11 @@ class Pipeline:
             if self._stop.given_up:
                 return []
             group = planned[start : start + step]
-            with self._clock.stage("synthesize"):
+            first = group[0].key
+            pixels = len(group) * group[0].tile.size ** 2
+            with self._clock.stage("synthesize", pixels=pixels, tiles=len(group), first=first):
                 noisy = self._engine.run([p.job for p in group])
-            with self._clock.stage("encode"):
+            with self._clock.stage("encode", pixels=pixels, tiles=len(group), first=first):
                 finished += [self._encode(p, n) for p, n in zip(group, noisy, strict=True)]
         return finished
 
@@ -260,7 +281,7 @@ class Pipeline:
         pictures = (noisy, planned.job.tile)
         noisy_data, clean_data = (self._encode_picture(p, self._config.png_level) for p in pictures)
         record = TileRecord(
-            key=tile_key_name(row.index, planned.variant, tile.y, tile.x),
+            key=planned.key,
             row=row.index,
             id=row.id,
             variant=planned.variant,
@@ -281,6 +302,11 @@ class Pipeline:
         return FinishedTile(noisy_data, clean_data, record)
 
 
+def thread_counts(workers: int) -> dict[str, int]:
+    """Threads of a build by their kind, see `noisegen.synthesis.stages.Work`."""
+    return {"maker": workers, "decoder": max(1, workers // 4), "writer": 1}
+
+
 @contextmanager
 def open_pipeline(
     resolved: ResolvedBuild,
@@ -298,22 +324,22 @@ def open_pipeline(
         clock: counts where the time goes.
         repeated: rows that fail because their id is another row's.
     """
-    workers = resolved.workers
+    threads = thread_counts(resolved.workers)
     with (
         Connections() as connections,
-        worker_threads(max(1, workers // 4)) as decoders,
-        tile_threads(workers) as makers,
+        worker_threads(threads["decoder"], "decoder") as decoders,
+        tile_threads(threads["maker"]) as makers,
     ):
         try:
             yield Pipeline(
                 config,
                 resolved.manifest,
                 resolved.engine,
-                Photographs(connections, config.max_pixels, stop),
+                Photographs(connections, config.max_pixels, stop, clock),
                 decoders=decoders,
                 makers=makers,
                 batch_size=resolved.batch_size,
-                in_flight=2 * workers + 2,
+                in_flight=2 * threads["maker"] + 2,
                 stop=stop,
                 clock=clock,
                 repeated=repeated,

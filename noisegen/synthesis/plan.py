@@ -18,6 +18,7 @@ from noisegen.downscaling import downscaled_size
 from noisegen.errors import InputError, UsageError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, Manifest
+from noisegen.native import kernels_on
 from noisegen.photographs import get_photograph
 from noisegen.png import png_encoder
 from noisegen.synthesis.choices import LAYOUTS
@@ -191,13 +192,13 @@ def fingerprint(
         "checkpoint_licence": licence,
         "bit_depth": bit_depth,
         "channels": channels,
-        "versions": installed_versions(config.format),
+        "versions": installed_versions(config.format, config.device),
     }
 
 
-def installed_versions(format: str) -> dict[str, str]:
-    """Of the packages that the bytes of a build depend on."""
-    return {**writer_versions(format), **_versions("torch", "pillow")}
+def installed_versions(format: str, device: str) -> dict[str, str]:
+    """Of the packages that the bytes of a build depend on, and whose kernels make the noise."""
+    return {**writer_versions(format), **_versions("torch", "pillow"), "kernels": kernels_on(device)}
 
 
 def writer_versions(format: str) -> dict[str, str]:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import torch
 
+from noisegen import native
 from noisegen.models.protocol import Randomness
+from noisegen.native.random import fill_randomness
 
 __all__ = ["batch_randomness", "device_randomness", "philox4x32", "randomness", "tile_key", "tile_places"]
 
@@ -74,10 +76,16 @@ def batch_randomness(
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     device = torch.device(device)
-    if device.type == "cpu":
-        shape = (len(keys), channels, height, width)
-        normal = torch.empty(shape, dtype=torch.float32)
-        uniform = torch.empty(shape, dtype=torch.float32)
+    if device.type != "cpu":
+        return device_randomness(tile_places(keys, ys, xs).to(device), height, width, channels)
+    shape = (len(keys), channels, height, width)
+    normal = torch.empty(shape, dtype=torch.float32)
+    uniform = torch.empty(shape, dtype=torch.float32)
+    kernels = native.library()
+    if kernels is not None:
+        for i, (key, y, x) in enumerate(zip(keys, ys, xs, strict=True)):
+            fill_randomness(kernels, key, y, x, normal[i], uniform[i])
+    else:
         rows = max(1, min(height, CHUNK_PIXELS // width))
         scratch = _Scratch(1, rows, width, device)
         for i, (key, y, x) in enumerate(zip(keys, ys, xs, strict=True)):
@@ -87,8 +95,7 @@ def batch_randomness(
                 lines = torch.arange(y + top, y + bottom).view(1, -1, 1)
                 out = normal[i : i + 1, :, top:bottom], uniform[i : i + 1, :, top:bottom]
                 _fill(key & MASK, key >> 32, lines, columns, *out, scratch)
-        return Randomness(normal, uniform)
-    return device_randomness(tile_places(keys, ys, xs).to(device), height, width, channels)
+    return Randomness(normal, uniform)
 
 
 def tile_places(keys: Sequence[int], ys: Sequence[int], xs: Sequence[int]) -> torch.Tensor:

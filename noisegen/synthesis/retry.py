@@ -72,6 +72,7 @@ def retry_failed(
     reason: str | None = None,
     workers: int | None = None,
     dry_run: bool = False,
+    profile: bool = False,
     quiet: bool = False,
 ) -> RetryReport:
     """Redoes the finished shards in which a failed row may succeed now.
@@ -87,6 +88,7 @@ def retry_failed(
         reason: look at failures of this reason only.
         workers: threads; default as in the build.
         dry_run: redo nothing.
+        profile: measure where the time goes, see `noisegen.build_dataset`.
         quiet: show no progress.
 
     Raises:
@@ -103,7 +105,7 @@ def retry_failed(
     request = _recorded_request(folder)
     moved = {"manifest": manifest, "root": root, "model": model, "workers": workers}
     request |= {name: value for name, value in moved.items() if value is not None}
-    request |= {"output": folder.root, "quiet": quiet}
+    request |= {"output": folder.root, "profile": profile, "quiet": quiet}
     before = _failures(folder)
     looked_at = {
         shard: [f for f in failures if reason in (None, f.reason)] for shard, failures in before.items()

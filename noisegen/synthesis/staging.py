@@ -77,7 +77,8 @@ class StagedFolder(DatasetFolder):
         self.discard()
         self.sizes.update(list_files(self.url))
         state = re.compile(r"run\.json|state/run\.xxh3|state/[^/]+\.json")
-        self.fetch(name for name in self.sizes if state.fullmatch(name))
+        unread = {self._name(self.profile_file), self._name(self.trace_file)}
+        self.fetch(name for name in self.sizes if state.fullmatch(name) and name not in unread)
 
     def fetch(self, names: Iterable[str]) -> None:
         absent = [name for name in names if name in self.sizes and not (self.root / name).exists()]
@@ -129,9 +130,8 @@ class StagedFolder(DatasetFolder):
         names = [
             path.name for path in self.root.iterdir() if path.is_file() and not path.name.startswith(".")
         ]
-        host = self.state / "host.json"
-        if host.exists():
-            names.append(self._name(host))
+        told = (self.state / "host.json", self.profile_file, self.trace_file)
+        names += [self._name(path) for path in told if path.exists()]
         self._send(sorted(set(names) - {"run.json"}))
 
     @contextmanager

@@ -35,8 +35,8 @@ class DatasetStatus:
         failures: rows of finished shards that gave no tiles, by reason.
         megapixels_per_second: mean over the finished shards; None where none has been timed.
         seconds_left: estimate at that rate; None where it is unknown, 0 when all is done.
-        stages: share of the threads' time spent on read, synthesize, encode, write and waiting (threads that had no
-            tile to make); empty where no tile has been timed.
+        stages: share of the threads' time spent on read, synthesize, encode, write and idle (threads that had no tile
+            to make); empty where no tile has been timed.
         bottleneck: the stage that the others wait for; None where no tile has been timed.
     """
 

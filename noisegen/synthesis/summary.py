@@ -17,6 +17,7 @@ from noisegen.synthesis.failures import failures_agree, recorded_failures, write
 from noisegen.synthesis.files import json_bytes, write_atomically
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.layout import SUMMARY_FILES, DatasetFolder, Failure, Marker
+from noisegen.synthesis.profile import Profile
 from noisegen.synthesis.records import read_index
 
 __all__ = ["BuildSummary", "disagreements", "write_summary"]
@@ -35,6 +36,7 @@ class BuildSummary:
         left_out: tiles that the selection left out, by reason.
         seconds: that this call took.
         lost: rows of shards to be retried that have tiles but fail now; those shards were kept as they were.
+        profile: where the time went, where that was asked for.
     """
 
     output: str
@@ -46,6 +48,7 @@ class BuildSummary:
     left_out: dict[str, int]
     seconds: float
     lost: tuple[Failure, ...] = ()
+    profile: Profile | None = None
 
     @property
     def exit_code(self) -> int:
@@ -54,7 +57,8 @@ class BuildSummary:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {**asdict(self), "output": str(self.output)}
+        profile = self.profile and self.profile.to_dict()
+        return {**asdict(self), "output": str(self.output), "profile": profile}
 
     def text(self) -> str:
         """A few lines for people."""
@@ -74,6 +78,8 @@ class BuildSummary:
             f"kept as it was: the shard of row {failure.row}, which has tiles but cannot be used now: {failure.message}"
             for failure in self.lost
         ]
+        if self.profile is not None:
+            lines.append(self.profile.text())
         return "\n".join(lines)
 
 

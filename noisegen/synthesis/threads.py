@@ -22,13 +22,15 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def worker_threads(count: int, start: Callable[[], object] | None = None) -> Iterator[ThreadPoolExecutor]:
-    """A thread pool whose threads first call ``start``.
+def worker_threads(
+    count: int, name: str, start: Callable[[], object] | None = None
+) -> Iterator[ThreadPoolExecutor]:
+    """A thread pool whose threads are called NAME_0 and so on, and first call ``start``.
 
     On leaving, what has not begun is dropped and what runs is waited for; after a signal not for long, as a large
     photograph or a slow model may take minutes over results that nobody wants any more.
     """
-    pool = ThreadPoolExecutor(count, initializer=start)
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=start)
     patience: float | None = None
     try:
         yield pool

@@ -101,7 +101,7 @@ def _verify(
     begun = [shard for shard in shards if folder.marker_file(shard).exists()]
     problems: dict[str, list[str]] = {}
     tiles = 0
-    with worker_threads(workers or usable_cores()) as pool:
+    with worker_threads(workers or usable_cores(), "checker") as pool:
         checks = pool.map(lambda shard: _check_at_hand(folder, output_format, shard), begun)
         for shard, (count, found) in zip(begun, checks, strict=True):
             tiles += count

@@ -49,6 +49,7 @@ class OpenShard:
         self._folder = folder
         self._format = output_format
         self._clock = clock
+        self._started = time.perf_counter()
         self._standing = folder.finished(shard)
         self._shard = shard
         self._records: list[TileRecord] = []
@@ -59,10 +60,16 @@ class OpenShard:
 
     def add(self, tiles: Sequence[FinishedTile]) -> None:
         """Writes the next tiles."""
-        with self._clock.stage("write"), disk_errors(self._folder):
+        pixels = sum(tile.record.tile_size**2 for tile in tiles)
+        size = sum(len(tile.noisy) + len(tile.clean) for tile in tiles)
+        with (
+            self._clock.stage("write", pixels=pixels, tiles=len(tiles), bytes=size),
+            disk_errors(self._folder),
+        ):
             for tile in tiles:
                 self._writer.add(tile)
                 self._records.append(tile.record)
+        self._clock.reached("first tile")
 
     def fail(self, failure: Failure) -> None:
         """Notes a row that gives no tiles."""
@@ -82,7 +89,10 @@ class OpenShard:
 
     def finish(self) -> Marker:
         """Puts everything in place, index before marker."""
-        with self._clock.stage("write"), disk_errors(self._folder):
+        with (
+            self._clock.stage("write", "finish shard", shard=self._shard.name),
+            disk_errors(self._folder),
+        ):
             index = self._folder.index_file(self._shard)
             temporary = self._folder.temporary / f"index-{index.name}"
             temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +110,8 @@ class OpenShard:
             marker = Marker(self._shard, len(self._records), failures, dict(self._left_out), files)
             self._folder.write_marker(marker)
             self._folder.retry_file(self._shard).unlink(missing_ok=True)
+        self._clock.reached("first shard")
+        self._show("shard", tiles=marker.tiles, bytes=sum(record.size for record in files.values()))
         timing = self._clock.lap(len(self._records))
         with disk_errors(self._folder):
             write_json(self._folder.timing_file(self._shard), timing.to_dict())
@@ -112,9 +124,23 @@ class OpenShard:
 
     def abort(self) -> None:
         """Removes what was written so far; where even that fails, on a full disk, the next build does it."""
+        self._show("shard given up", tiles=len(self._records))
         with suppress(OSError):
             self._writer.abort()
         shutil.rmtree(self._folder.temporary, ignore_errors=True)
+
+    def _show(self, name: str, **details: object) -> None:
+        """Puts the shard into the trace, from its opening on."""
+        rows = self._shard.stop - self._shard.start
+        self._clock.record(
+            f"{name} {self._shard.name}",
+            self._started,
+            time.perf_counter(),
+            track="shards",
+            photographs=rows,
+            failures=len(self._failures),
+            **details,
+        )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from noisegen.models.nm_flowgan.layers import ConditionCode, pixel_shuffle, pixel_unshuffle
 
-__all__ = ["CorrelationFilter", "filter_latent"]
+__all__ = ["CorrelationFilter", "convolve_squares", "filter_latent"]
 
 
 class CorrelationFilter(nn.Module):
@@ -58,20 +59,26 @@ def unit_norm(kernels: Tensor) -> Tensor:
     return kernels / kernels.square().sum(dim=(-3, -2, -1), keepdim=True).sqrt()
 
 
-def filter_latent(latent: Tensor, kernels: Tensor, period: int) -> Tensor:
+def filter_latent(
+    latent: Tensor,
+    kernels: Tensor,
+    period: int,
+    convolve: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+) -> Tensor:
     """Filters each picture [B, C, H, W] by its kernels [B, out, in, k, k] over squares of `period` pixels.
 
-    A picture too small for the filters is filtered by their middles.
+    A picture too small for the filters is filtered by their middles. `convolve` does so instead of `convolve_squares`.
     """
+    convolve = convolve or convolve_squares
     height, width = latent.shape[2:]
     kernels = _at_most(kernels, -(-height // period), -(-width // period))
     bottom, right = -height % period, -width % period
     if not bottom and not right:
-        return _convolve(latent, kernels, period)
+        return convolve(latent, kernels, period)
     # What lacks to whole squares is 0, and the rest is scaled up for it.
     there = F.pad(torch.ones_like(latent), (0, right, 0, bottom))
-    out = _convolve(F.pad(latent, (0, right, 0, bottom)), kernels, period)
-    norm = _convolve(there, kernels.square(), period).sqrt()
+    out = convolve(F.pad(latent, (0, right, 0, bottom)), kernels, period)
+    norm = convolve(there, kernels.square(), period).sqrt()
     return out[:, :, :height, :width] / norm[:, :, :height, :width]
 
 
@@ -84,7 +91,8 @@ def _at_most(kernels: Tensor, rows: int, columns: int) -> Tensor:
     return unit_norm(kernels[..., down : size - down, across : size - across])
 
 
-def _convolve(latent: Tensor, kernels: Tensor, period: int) -> Tensor:
+def convolve_squares(latent: Tensor, kernels: Tensor, period: int) -> Tensor:
+    """`filter_latent` for pictures of whole squares that the kernels fit into."""
     batch, rows, columns = len(latent), kernels.shape[3] // 2, kernels.shape[4] // 2
     squares = pixel_unshuffle(latent, period)
     squares = F.pad(squares, (columns, columns, rows, rows), mode="circular")

@@ -1,21 +1,26 @@
 """NM-FlowGAN for synthesis: the same function as `NMFlowGAN.sample`, arranged for speed.
 
 The layers of the flow are folded into one map per pixel (`affine_flow` and `fused_flow`); what depends on the condition
-alone is computed once and kept; convolutions run in channels-last layout, wide ones on a CPU by Winograd's algorithm,
-or in bfloat16 where asked for.
+alone is computed once and kept; convolutions run in channels-last layout, in bfloat16 where asked for. On a CPU the
+flow and, in float32, a wide generator run on the kernels of `noisegen.native` where those are there.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noisegen import native
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.affine_flow import AffineFlow, pointwise
+from noisegen.models.nm_flowgan.compiled_flow import CompiledFilter, CompiledFlow
 from noisegen.models.nm_flowgan.correlation import filter_latent
 from noisegen.models.nm_flowgan.cuda_layers import convolve_relu, has_fused_relu, pad_inputs, pad_outputs
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, can_fuse
@@ -28,7 +33,8 @@ from noisegen.models.nm_flowgan.layers import (
     pixel_unshuffle,
 )
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
-from noisegen.models.nm_flowgan.winograd import WINOGRAD_CHANNELS, winograd_conv3x3_relu, winograd_weights
+from noisegen.models.nm_flowgan.published_flow import PublishedFlow
+from noisegen.models.nm_flowgan.wide_generator import WideGenerator
 from noisegen.models.protocol import Randomness
 
 __all__ = ["FusedNMFlowGAN"]
@@ -56,28 +62,25 @@ class FusedNMFlowGAN:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.model.critic = None
         self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.wide: dict[nn.Module, Tensor] = {}
+        on_cpu = torch.device(device).type == "cpu"
         generator = self.model.generator
-        if generator is not None:
+        self.wide: WideGenerator | None = None
+        if generator is not None and on_cpu and dtype == torch.float32 and WideGenerator.fits(generator):
+            self.wide = WideGenerator(generator)
+        elif generator is not None:
             generator.to(dtype)
             if dtype != torch.float32 and torch.device(device).type == "cuda":
                 first = generator.down[0]
                 assert isinstance(first, nn.Sequential) and isinstance(first[0], nn.Conv2d)
                 pad_inputs(first[0], CUDA_CHANNELS)
                 pad_outputs(generator.last, CUDA_CHANNELS)
+        compiled = on_cpu and (self.config.latent or PublishedFlow.fits(self.config))
+        self.kernels = native.library() if compiled else None
+        self.exact = None if self.kernels is None else _exact(model)
         if dtype == torch.float16 and not can_fuse(model.config):
             for part in self.model.flow.layers:
                 if isinstance(part, StructureAware):
                     part.body.half()
-        if generator is not None and dtype == torch.float32 and torch.device(device).type == "cpu":
-            deepest = set(generator.down[-1].modules())
-            for layer in generator.modules():
-                if (
-                    isinstance(layer, nn.Conv2d)
-                    and layer.kernel_size == (3, 3)
-                    and min(layer.in_channels, layer.out_channels) >= WINOGRAD_CHANNELS
-                ):
-                    self.wide[layer] = winograd_weights(layer.weight, 2 if layer in deepest else 4)
         self.constants: dict[tuple[tuple[Condition, ...], float], _Constants] = {}
 
     @property
@@ -101,6 +104,8 @@ class FusedNMFlowGAN:
         self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness, strength: float = 1.0
     ) -> Tensor:
         """See `NoiseModel.sample`."""
+        if self.kernels is not None and len(clean) > 1:
+            return self._one_by_one(clean, condition, noise, strength)
         return self.render(clean, noise, self.constants_of(tuple(condition), strength))
 
     def condition_rows(self, condition: Sequence[Condition]) -> Tensor:
@@ -110,7 +115,7 @@ class FusedNMFlowGAN:
     @torch.inference_mode()
     def prepare(self, rows: Tensor, strength: float) -> _Constants:
         """See `PreparedModel.prepare`."""
-        return _Constants(self.model, code_of_rows(self.vocabulary, rows), strength)
+        return _Constants(self.model, code_of_rows(self.vocabulary, rows), strength, None, None)
 
     @torch.inference_mode()
     def render(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
@@ -119,21 +124,43 @@ class FusedNMFlowGAN:
         noisy = render(clean, noise, constants)
         return noisy.floor_().clamp_(0, self.config.levels - 1)
 
+    def _one_by_one(
+        self, clean: Tensor, condition: Sequence[Condition], noise: Randomness, strength: float
+    ) -> Tensor:
+        """`sample`, as compiled kernels take one picture."""
+        singles = zip(clean.split(1), condition, noise.normal.split(1), noise.uniform.split(1), strict=True)
+        return torch.cat(
+            [
+                self.sample(picture, [one], noise=Randomness(normal, uniform), strength=strength)
+                for picture, one, normal, uniform in singles
+            ]
+        )
+
     def from_latents(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
         """`NMFlowGAN.steps` of a latent model, up to rounding."""
         latent = noise.normal
-        if constants.kernels is not None:
-            latent = filter_latent(latent, constants.kernels, self.config.period)
+        if constants.correlate is not None:
+            latent = constants.correlate(latent)
         latent = self.generate(latent, clean, constants.levels)
-        values = clean + noise.uniform
         if constants.fused is not None:
-            return constants.fused.render(latent, values)
+            return constants.fused.render(latent, clean, noise.uniform)
         assert constants.affine is not None
-        transform = constants.affine.at(values.div_(self.config.levels)).scaled(constants.strength)
+        dequantized = (clean + noise.uniform).div_(self.config.levels)
+        transform = constants.affine.at(dequantized).scaled(constants.strength)
         return transform.noise(latent).add_(transform.clean).mul_(self.config.levels)
 
     def as_published(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
         """`NMFlowGAN.steps` in the published order, up to rounding, half a level higher."""
+        unit = PUBLISHED_UNIT * self.config.grey
+        if constants.published is not None:
+            pixel, base = constants.published(clean, noise.uniform, noise.normal)
+        else:
+            pixel, base = self.pixel_noise(clean, noise, constants)
+        generated = self.generate(pixel, clean, constants.levels)
+        return generated.mul_(constants.strength * unit).add_(base).add_(0.5)
+
+    def pixel_noise(self, clean: Tensor, noise: Randomness, constants: _Constants) -> tuple[Tensor, Tensor]:
+        """What the generator gets and the clean picture in whole levels, as `NMFlowGAN.pixel_steps`."""
         levels, unit = self.config.levels, PUBLISHED_UNIT * self.config.grey
         clean, normal, uniform = (
             values.contiguous(memory_format=torch.channels_last)
@@ -144,14 +171,15 @@ class FusedNMFlowGAN:
         assert constants.affine is not None
         pixel = constants.affine.at(dequantized).noise(normal)
         pixel.add_(dequantized).mul_(levels).floor_().clamp_(0, levels - 1).sub_(base).div_(unit)
-        generated = self.generate(pixel, clean, constants.levels)
-        return generated.mul_(constants.strength * unit).add_(base).add_(0.5)
+        return pixel, base
 
     def generate(self, noise: Tensor, clean: Tensor, levels: list[tuple[Tensor, Tensor]] | None) -> Tensor:
         """`SpatialGenerator.forward`, clean in pixel values; float32 in and out."""
         generator = self.model.generator
         if generator is None:
             return noise
+        if self.wide is not None:
+            return self.wide(noise)
         height, width = noise.shape[2:]
         x = noise
         if levels is not None:
@@ -190,36 +218,72 @@ class FusedNMFlowGAN:
         """A 3x3 convolution, scale and bias, ReLU."""
         if modulation is None and has_fused_relu(layer, x):
             return convolve_relu(layer, x)
-        weights = self.wide.get(layer)
-        if weights is None or modulation is not None or x.shape[2] % 4 or x.shape[3] % 4:
-            out: Tensor = layer(x)
-            if modulation is not None:
-                scale, bias = modulation
-                out = torch.addcmul(bias.to(out.dtype), out, scale.to(out.dtype))
-            return F.relu_(out)
-        assert isinstance(layer.bias, Tensor)
-        return winograd_conv3x3_relu(x, weights, layer.bias.expand(len(x), -1))
+        out: Tensor = layer(x)
+        if modulation is not None:
+            scale, bias = modulation
+            out = torch.addcmul(bias.to(out.dtype), out, scale.to(out.dtype))
+        return F.relu_(out)
 
     def constants_of(self, conditions: tuple[Condition, ...], strength: float) -> _Constants:
         found = self.constants.get((conditions, strength))
         if found is None:
             if len(self.constants) >= CACHED_CONDITIONS:
                 self.constants.clear()
-            found = _Constants(self.model, self.model.encode(conditions), strength)
+            code = self.model.encode(conditions)
+            found = _Constants(self.model, code, strength, self.kernels, self.exact)
             self.constants[conditions, strength] = found
         return found
 
 
 class _Constants:
-    """What a batch's conditions and the strength of the noise contribute to each part of the model."""
+    """What a batch's conditions and the strength of the noise contribute to each part of the model.
 
-    def __init__(self, model: NMFlowGAN, code: ConditionCode, strength: float) -> None:
+    Args:
+        kernels, exact: the compiled kernels and the model in float64, to use them; one condition then.
+    """
+
+    def __init__(
+        self,
+        model: NMFlowGAN,
+        code: ConditionCode,
+        strength: float,
+        kernels: ctypes.CDLL | None,
+        exact: NMFlowGAN | None,
+    ) -> None:
         self.strength = strength
-        fuse = can_fuse(model.config)
-        self.fused = FusedFlow(model.flow, model.config.levels, code, strength) if fuse else None
-        self.affine = None if fuse else AffineFlow(model.flow, code)
-        self.kernels = None if model.correlation is None else model.correlation.kernels(code)
+        self.fused: FusedFlow | CompiledFlow | None = None
+        self.affine: AffineFlow | None = None
+        self.published: PublishedFlow | None = None
+        self.correlate: Callable[[Tensor], Tensor] | None = None
+        config = model.config
+        if kernels is not None and exact is not None:
+            precise = replace(code, onehot=code.onehot.double())
+            if can_fuse(config):
+                flow = FusedFlow(exact.flow, config.levels, precise, strength)
+                self.fused = CompiledFlow(kernels, flow, config.channels)
+            if exact.correlation is not None:
+                weights = exact.correlation.kernels(precise)
+                self.correlate = CompiledFilter(kernels, weights, config.period)
+            if not config.latent:
+                self.published = PublishedFlow(
+                    kernels, exact.flow, config, precise, PUBLISHED_UNIT * config.grey
+                )
+        else:
+            if can_fuse(config):
+                self.fused = FusedFlow(model.flow, config.levels, code, strength)
+            if model.correlation is not None:
+                weights = model.correlation.kernels(code)
+                self.correlate = partial(filter_latent, kernels=weights, period=config.period)
+        if self.fused is None and self.published is None:
+            self.affine = AffineFlow(model.flow, code)
         generator = model.generator
         self.levels: list[tuple[Tensor, Tensor]] | None = None
         if generator is not None and generator.conditional:
             self.levels = generator.modulation(code)
+
+
+def _exact(model: NMFlowGAN) -> NMFlowGAN:
+    """Flow and filter in float64, in which constants come out the same on every processor, but for their last bits."""
+    exact = copy.deepcopy(model).eval().requires_grad_(False)
+    exact.generator = exact.critic = None
+    return exact.cpu().double()

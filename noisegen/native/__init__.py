@@ -1,0 +1,60 @@
+"""Kernels compiled for the CPU: what the noise model computes for each pixel, in vector instructions.
+
+They are built where noisegen is installed with a C compiler at hand; without one the same functions run on PyTorch,
+several times slower and with other last bits. One source is compiled for each instruction set, and every operation in
+it is exact or correctly rounded lane by lane, so all of them give the same bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from functools import cache
+from importlib.util import find_spec
+
+__all__ = ["compiled", "instruction_set", "kernels_on", "library", "load"]
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The kernels for the best instruction set that was compiled and that this CPU has; None without any.
+
+    Calls release the interpreter's lock. Arguments are checked by the callers in this package, not in C.
+    """
+    name = instruction_set()
+    return None if name is None else load(name)
+
+
+def load(name: str) -> ctypes.CDLL:
+    """The kernels for one instruction set, which the CPU must have."""
+    spec = find_spec(f"noisegen.native._{name}")
+    assert spec is not None and spec.origin is not None
+    return ctypes.CDLL(spec.origin)
+
+
+@cache
+def instruction_set() -> str | None:
+    """ "avx512", "avx2" or "neon": what `library` was compiled for; None where there is none to use."""
+    return next(iter(compiled()), None)
+
+
+def kernels_on(device: str) -> str:
+    """ "native" or "torch": whose kernels make noise on a device; their last bits differ."""
+    return "native" if device == "cpu" and library() is not None else "torch"
+
+
+def compiled() -> list[str]:
+    """The instruction sets of this CPU that there are kernels for, best first."""
+    return [name for name in _usable() if find_spec(f"noisegen.native._{name}") is not None]
+
+
+def _usable() -> list[str]:
+    """Instruction sets of this CPU, best first."""
+    if platform.machine() in ("aarch64", "arm64"):
+        return ["neon"]
+    if platform.machine() != "x86_64":
+        return []
+    import torch
+
+    level = torch.backends.cpu.get_cpu_capability()
+    return {"AVX512": ["avx512", "avx2"], "AVX2": ["avx2"]}.get(level.split("_")[0], [])
