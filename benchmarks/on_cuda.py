@@ -215,7 +215,16 @@ def models_alone(repeats: int, ceiling: dict[str, float]) -> dict[str, Any]:
             "share_of_bfloat16_ceiling": rate * flops / 1e12 / ceiling["bfloat16_tflops"],
         }
         print(f"  generator alone, {precision}: {generator[precision]}", flush=True)
+    slowest = {"paper size, float16": kernels(half), "embedded": kernels(compact)}
+    for name, found in slowest.items():
+        print(f"  {name}, of a batch of {BATCH}:", flush=True)
+        for kernel in found:
+            print(
+                f"    {kernel['milliseconds']:7.3f} ms {kernel['launches']:4} x {kernel['kernel']}",
+                flush=True,
+            )
     return {
+        "kernels": slowest,
         "tiles_per_second": {name: statistics.median(values) for name, values in rates.items()},
         "all": rates,
         "peak_gib": peaks,
@@ -270,6 +279,26 @@ def end_to_end(photos: list[Path], folder: Path, tiles: int, repeats: int) -> di
             "bottleneck": status.bottleneck,
         }
     return found
+
+
+def kernels(model: NoiseModel, count: int = 12) -> list[dict[str, Any]]:
+    """The kernels that take most of a batch's time on the device: their names, milliseconds and numbers of launches."""
+    program = BatchProgram(model, (BATCH, TILE, TILE, model.channels, 8), DEVICE, 1.0)
+    asked = tuple(conditions(model, BATCH))
+    program.rows.copy_(model.condition_rows(asked))  # type: ignore[attr-defined]
+    program.run(asked)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        program.run(asked[::-1])
+        torch.cuda.synchronize()
+    events = sorted(profile.key_averages(), key=lambda event: -event.self_device_time_total)
+    return [
+        {
+            "kernel": event.key[:100],
+            "milliseconds": event.self_device_time_total / 1e3,
+            "launches": event.count,
+        }
+        for event in events[:count]
+    ]
 
 
 def report(record: dict[str, Any]) -> str:

@@ -49,7 +49,10 @@ class CudaEngine:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+        matrices = torch.backends.cuda.matmul
+        matrices.allow_tf32 = False
+        matrices.allow_fp16_reduced_precision_reduction = False
+        matrices.allow_bf16_reduced_precision_reduction = False
         self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         workplaces = [_Device(_numbered(device), model, noise_scale) for device, model in models.items()]
         # in turns, so that all devices have work before one has several batches

@@ -6,6 +6,7 @@ first. Work that depends on cameras and ISO settings alone is a graph of its own
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,9 @@ __all__ = ["BatchKind", "BatchProgram"]
 
 # Batches that run launch by launch before the graphs are recorded: a few tiles are not worth the second it takes.
 BATCHES_BEFORE_GRAPH = 3
+
+# Recording begins with handing cached memory back, on all devices, which no other recording may see.
+RECORDING = threading.Lock()
 
 # batch, height and width of what the model sees, channels, bits in a channel
 BatchKind = tuple[int, int, int, int, int]
@@ -116,7 +120,7 @@ class BatchProgram:
         try:
             for graph, work in zip(graphs, (self._prepare_eagerly, self._render_eagerly), strict=True):
                 # other threads may copy and wait meanwhile
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                with RECORDING, torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     work()
         except RuntimeError as error:
             self._prepared = kept

@@ -167,7 +167,8 @@ def synthesize(
     engine = Engine(model, device=device, halo=halo, noise_scale=noise_scale)
     rows, columns = min(height, tile_size), min(width, tile_size)
     jobs = [engine.job(clean, t.y, t.x, rows, columns, condition, key) for t in grid]
-    groups = [jobs] if engine.device.type == "cuda" else [[job] for job in jobs]
+    step = engine.tiles_at_once(tile_size)
+    groups = [jobs[start : start + step] for start in range(0, len(jobs), step)]
     with tile_threads(usable_cores()) as pool:
         tiles = [tile for group in pool.map(engine.run, groups) for tile in group]
     noisy = np.empty_like(clean)
