@@ -89,12 +89,16 @@ def paper_size(correction: float, width: int = PRESETS["paper"].unet_width) -> N
                 for values in last.parameters():
                     values[: config.channels] *= 0.2
                     values[config.channels :] *= 0.02
-        torch.nn.init.normal_(generator.last.weight)
+        for name, values in generator.named_parameters():
+            if name.endswith("bias"):
+                # untrained ones would be most of what the layers compute
+                values.zero_()
         noise = torch.randn(1, 3, 128, 128) * PIXEL_NOISE / PUBLISHED_UNIT
         added = generator(noise) - noise
-        scale = correction / PUBLISHED_UNIT / added.std()
+        mean = added.mean(dim=(0, 2, 3))
+        scale = correction / PUBLISHED_UNIT / (added - mean[:, None, None]).std()
         generator.last.weight.mul_(scale)
-        generator.last.bias.sub_(added.mean(dim=(0, 2, 3))).mul_(scale)
+        generator.last.bias.copy_(-scale * mean)
     return model
 
 

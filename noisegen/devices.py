@@ -37,18 +37,27 @@ def cuda_devices(device: str) -> list[str]:
     return [f"cuda:{index}" for index in range(torch.cuda.device_count())] if device == "cuda" else [device]
 
 
-def synthesis_precision(precision: str, device: str) -> str:
-    """`resolve_precision` for drawing noise, which may be "float16" too and is so on CUDA for "auto".
+def synthesis_precision(precision: str, device: str, *, latent: bool) -> str:
+    """`resolve_precision` for drawing noise, which may be "float16" too.
 
-    Its rounding is an eighth of bfloat16's at the same speed, and all that the generator computes lies well within its
-    range.
+    "auto" is float16 on CUDA, as fast as bfloat16 and with an eighth of its rounding. Elsewhere it is bfloat16 only
+    where that stays within the bounds of ``docs/cuda.md``: rounded noise of a generator in the published order is off
+    by more.
+
+    Args:
+        precision: "auto", "float32", "bfloat16" or "float16".
+        device: "cpu", "cuda" or "cuda:N".
+        latent: whether the model's generator, if it has one, works on latents.
 
     Raises:
         UsageError: the name is not known.
     """
-    if precision == "float16" or (precision == "auto" and device != "cpu"):
+    if precision == "float16":
+        return precision
+    resolved = resolve_precision(precision, device)
+    if precision == "auto" and device != "cpu":
         return "float16"
-    return resolve_precision(precision, device)
+    return "float32" if precision == "auto" and not latent else resolved
 
 
 def resolve_precision(precision: str, device: str) -> str:

@@ -192,15 +192,18 @@ def test_an_unknown_condition_is_refused_before_it_reaches_a_device() -> None:
 
 
 def test_names_of_devices_and_precisions() -> None:
-    assert synthesis_precision("float16", "cpu") == "float16"
-    assert synthesis_precision("auto", "cuda:1") == "float16"
+    assert synthesis_precision("float16", "cpu", latent=True) == "float16"
+    assert synthesis_precision("auto", "cuda:1", latent=False) == "float16"
     assert resolve_precision("auto", "cuda") == "bfloat16"
-    assert synthesis_precision("float32", "cuda") == "float32"
+    assert synthesis_precision("float32", "cuda", latent=True) == "float32"
+    assert synthesis_precision("bfloat16", "cpu", latent=False) == "bfloat16"
+    assert synthesis_precision("auto", "cpu", latent=False) == "float32"
+    assert synthesis_precision("auto", "cpu", latent=True) == resolve_precision("auto", "cpu")
     for name in ("cuda:x", "gpu", "cpu:1"):
         with pytest.raises(UsageError, match="unknown device"):
             resolve_device(name)
     with pytest.raises(UsageError, match="unknown precision"):
-        synthesis_precision("half", "cpu")
+        synthesis_precision("half", "cpu", latent=True)
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="--device cpu"):
             resolve_device("cuda:0")

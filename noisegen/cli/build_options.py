@@ -145,7 +145,7 @@ OPTIONS = (
         type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
         default="auto",
         show_default=True,
-        help="auto: float16 on CUDA, bfloat16 on CPUs with AMX.",
+        help="auto: float16 on CUDA; bfloat16 on CPUs with AMX where that is near enough.",
     ),
     click.option(
         "--batch-size",

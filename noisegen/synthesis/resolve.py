@@ -17,6 +17,7 @@ from noisegen.models import (
     load_noise_model,
     prepare_for_synthesis,
 )
+from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.remote import as_place, is_url, local_copy, parent_url
 from noisegen.synthesis.choices import OutputChoice
 from noisegen.synthesis.engine import Engine, keep_freed_memory
@@ -115,7 +116,7 @@ def resolved_build(
         max_pixels=max_pixels,
         allow_outside=allow_outside,
         device=device.split(":")[0],
-        precision=synthesis_precision(precision, device),
+        precision=precision,
         license=license,
         noise_scale=float(noise_scale),
         downscale=float(downscale),
@@ -130,8 +131,11 @@ def resolved_build(
         root = parent_url(place)
     with local_copy(manifest) as manifest_file, local_copy(model) as model_file:
         photographs = Manifest.open(manifest_file, root=root, allow_outside=allow_outside)
+        noise_model = _load(model_file, config)
+        latent = noise_model.config.latent
+        config = replace(config, precision=synthesis_precision(precision, device, latent=latent))
         devices = cuda_devices(device) if config.device == "cuda" else [device]
-        engine = _make_engine(model_file, config, devices)
+        engine = _make_engine(noise_model, config, devices)
         if conditions is not None:
             distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
             config = replace(config, conditions=distribution.to_dict())
@@ -161,22 +165,24 @@ def _recorded(name: str, value: object) -> object:
     return value
 
 
-def _make_engine(model: str | Path, config: BuildConfig, devices: Sequence[str]) -> Engine:
-    if config.device == "cpu":
-        keep_freed_memory()
+def _load(model: str | Path, config: BuildConfig) -> NMFlowGAN:
     noise_model = load_noise_model(model)
     try:
         noise_model.vocabulary.resolve(noise_model.vocabulary.draw(0, "", 0, config.camera, config.iso))
     except InputError as error:
         raise UsageError(f"{error} (asked for by --camera or --iso)") from error
-    first, *further = (
-        (device, prepare_for_synthesis(noise_model, device=device, precision=config.precision))
-        for device in devices
-    )
+    return noise_model
+
+
+def _make_engine(model: NMFlowGAN, config: BuildConfig, devices: Sequence[str]) -> Engine:
+    """The engine on all of the devices."""
+    if config.device == "cpu":
+        keep_freed_memory()
+    first, *further = [prepare_for_synthesis(model, device=d, precision=config.precision) for d in devices]
     return Engine(
-        first[1],
-        device=first[0],
-        further=dict(further),
+        first,
+        device=devices[0],
+        further=dict(zip(devices[1:], further, strict=True)),
         halo=config.halo,
         noise_scale=config.noise_scale,
     )
