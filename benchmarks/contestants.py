@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from noisegen.conditions import Condition, Vocabulary
-from noisegen.devices import resolve_precision
+from noisegen.devices import synthesis_precision
 from noisegen.models import Randomness, load_noise_model, nm_flowgan_checkpoint, prepare_for_synthesis
 from noisegen.models.checkpoint import write_checkpoint
 from noisegen.models.nm_flowgan.config import PRESETS
@@ -85,9 +85,9 @@ def naive_loop(checkpoint: Path, photos: list[Path], tiles: int, out: Path) -> f
 def model_alone(source: str | Path, batches: int) -> float:
     """The engine alone, random numbers and model: batches of tiles in memory, all cores."""
     keep_freed_memory()
-    precision = resolve_precision("auto", "cpu")
-    model = prepare_for_synthesis(load_noise_model(source), device="cpu", precision=precision)
-    engine = Engine(model, device="cpu")
+    model = load_noise_model(source)
+    precision = synthesis_precision("auto", "cpu", latent=model.config.latent)
+    engine = Engine(prepare_for_synthesis(model, device="cpu", precision=precision), device="cpu")
     clean = np.random.default_rng(0).integers(0, 256, (TILE, TILE, 3), dtype=np.uint8)
     jobs = [[TileJob(clean, CONDITION, 1, 0, TILE * i)] for i in range(BATCH * batches)]
     with tile_threads(usable_cores()) as pool:

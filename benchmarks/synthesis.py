@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 import torch
 from performance_page import Row, machine, table, update_page
 
-from noisegen.devices import resolve_precision
+from noisegen.devices import synthesis_precision
 from noisegen.native import instruction_set
 from noisegen.synthesis.threads import usable_cores
 
@@ -74,7 +74,10 @@ def measure(photos: list[Path], repeats: int, folder: Path) -> dict[str, Any]:
         "machine": machine(),
         "cores": usable_cores(),
         "kernels": instruction_set() or "torch",
-        "precision": resolve_precision("auto", "cpu"),
+        "precision": ", ".join(
+            f"{name} {synthesis_precision('auto', 'cpu', latent=latent)}"
+            for name, latent in (("paper size", False), ("embedded", True))
+        ),
         "torch": torch.__version__,
         "rates": rates,
         "peak_bytes": memory,

@@ -137,16 +137,24 @@ OPTIONS = (
         show_default=True,
         help="Of the dataset, for its card: an identifier such as cc-by-4.0, or any text.",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+    click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda (all GPUs) or cuda:N (one)."
+    ),
     click.option(
         "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16"]),
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
         default="auto",
         show_default=True,
-        help="auto: bfloat16 on CUDA and on CPUs with AMX.",
+        help="auto: float16 on CUDA; bfloat16 on CPUs with AMX where that is near enough.",
     ),
-    click.option("--batch-size", type=click.IntRange(min=1), help="Tiles given to a worker at once."),
-    click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core."),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        help="Tiles given to a worker at once; on CUDA rounded up to whole batches of the device.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=1), help="Threads; default one for each core, 4 more on CUDA."
+    ),
 )
 
 

@@ -15,13 +15,14 @@ from noisegen.models.checkpoint import (
     resolve_checkpoint,
     restore_module,
 )
-from noisegen.models.protocol import NoiseModel, Randomness
+from noisegen.models.protocol import NoiseModel, PreparedModel, Randomness
 
 if TYPE_CHECKING:
     from noisegen.models.nm_flowgan.model import NMFlowGAN
 
 __all__ = [
     "NoiseModel",
+    "PreparedModel",
     "Randomness",
     "checkpoint_licence",
     "checkpoint_sha256",
@@ -82,7 +83,7 @@ def prepare_for_synthesis(model: NoiseModel, *, device: str, precision: str = "f
     Args:
         model: any noise model; those without a faster form come back as they are.
         device: where it will run.
-        precision: "float32", or "bfloat16" for the generator's convolutions.
+        precision: "float32", or "bfloat16" or "float16" for the generator's convolutions.
     """
     import torch
 
@@ -90,7 +91,6 @@ def prepare_for_synthesis(model: NoiseModel, *, device: str, precision: str = "f
     from noisegen.models.nm_flowgan.runtime import FusedNMFlowGAN
 
     if isinstance(model, NMFlowGAN):
-        return FusedNMFlowGAN(
-            model, device, {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-        )
+        dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        return FusedNMFlowGAN(model, device, dtypes[precision])
     return model

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from noisegen.conditions import Condition, Vocabulary
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NoiseModel", "Randomness"]
+__all__ = ["NoiseModel", "PreparedModel", "Randomness"]
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,29 @@ class NoiseModel(Protocol):
         Raises:
             InputError: a camera or ISO that the model does not cover.
         """
+        ...
+
+
+@runtime_checkable
+class PreparedModel(NoiseModel, Protocol):
+    """A noise model whose work on the device needs no word from the host, so that a CUDA graph can hold it.
+
+    ``sample(clean, condition, noise=noise, strength=strength)`` is up to rounding
+    ``render(clean, noise, prepare(condition_rows(condition), strength))``.
+    """
+
+    def condition_rows(self, condition: Sequence[Condition]) -> torch.Tensor:
+        """The conditions as numbers, float64 [B, 3], on the host.
+
+        Raises:
+            InputError: a camera or ISO that the model does not cover.
+        """
+        ...
+
+    def prepare(self, rows: torch.Tensor, strength: float) -> Any:
+        """What the conditions (on the device) and the strength contribute; the form is the model's own."""
+        ...
+
+    def render(self, clean: torch.Tensor, noise: Randomness, prepared: Any) -> torch.Tensor:
+        """Draws noisy pictures, as `NoiseModel.sample`."""
         ...

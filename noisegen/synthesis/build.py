@@ -98,10 +98,10 @@ def build_dataset(
         tile_size: side of a tile in pixels.
         variants: noisy versions of each photograph.
         seed: of all randomness, 0 .. 2**63 - 1.
-        batch_size: tiles given to a worker at once; default 1 on a CPU, 16 on CUDA.
-        workers: threads that make tiles; default one for each core.
-        device: "auto", "cpu" or "cuda".
-        precision: "auto", "float32" or "bfloat16".
+        batch_size: tiles given to a worker at once; on CUDA rounded up to whole batches of the device.
+        workers: threads that make tiles; default one for each core, on CUDA four more.
+        device: "auto", "cpu", "cuda" (all visible GPUs) or "cuda:N".
+        precision: "auto", "float32", "bfloat16" or "float16", see `noisegen.devices.synthesis_precision`.
         camera, iso: for all rows instead of the manifest's. What neither gives is drawn at random.
         conditions: YAML file of what is drawn how often, see `noisegen.condition_draw`; default: uniformly from
             the (camera, ISO) pairs that the model knows.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import cv2
@@ -17,12 +15,13 @@ import torch
 from noisegen.conditions import Condition
 from noisegen.errors import InputError
 from noisegen.models.protocol import NoiseModel
+from noisegen.synthesis.cuda_engine import CudaEngine, tiles_at_once
+from noisegen.synthesis.jobs import TileJob, no_numbers
 from noisegen.synthesis.randomness import batch_randomness, tile_key
 from noisegen.synthesis.threads import usable_cores, worker_threads
 from noisegen.tiles import cut_region, tile_grid
 
 __all__ = [
-    "CUDA_BATCH",
     "Engine",
     "TileJob",
     "check_picture",
@@ -31,63 +30,43 @@ __all__ = [
     "tile_threads",
 ]
 
-# A CUDA kernel may be chosen by the batch's size, so every batch has this one, whatever was asked for.
-CUDA_BATCH = 16
-
-
-@dataclass(frozen=True)
-class TileJob:
-    """A clean tile and all that its noise is a function of.
-
-    Attributes:
-        clean: uint8 or uint16 [h, w, C], what the model sees: the tile, maybe with a halo.
-        condition: camera and ISO.
-        key: see `noisegen.synthesis.randomness.tile_key`.
-        y, x: first row and column of ``clean`` in the photograph.
-        inner: where the tile lies in ``clean``.
-    """
-
-    clean: np.ndarray
-    condition: Condition
-    key: int
-    y: int
-    x: int
-    inner: tuple[slice, slice] = (slice(None), slice(None))
-
-    @property
-    def tile(self) -> np.ndarray:
-        """The clean tile itself."""
-        return self.clean[self.inner]
-
 
 class Engine:
-    """A noise model on one device. `run` may be called from several threads at once.
+    """A noise model on a CPU, or on one or several CUDA devices. `run` may be called from several threads at once.
 
     On a CPU each tile is computed alone and by one thread (call it from `tile_threads`), because the batch
     and the number of threads change the order of sums and so the last bits. Cores are used by running
-    several tiles side by side. On CUDA tiles go in batches of one fixed size.
+    several tiles side by side. On CUDA tiles go in batches of one size, see `noisegen.synthesis.cuda_engine`.
 
     Args:
         model: a noise model that is already on ``device``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        further: the same model on further CUDA devices, which share the work.
         halo: pixels around a tile that the model sees too, see `noisegen.tiles.cut_region`.
         noise_scale: strength of the noise, see `noisegen.models.protocol.NoiseModel.sample`.
     """
 
     def __init__(
-        self, model: NoiseModel, *, device: str = "cpu", halo: int = 0, noise_scale: float = 1.0
+        self,
+        model: NoiseModel,
+        *,
+        device: str = "cpu",
+        further: Mapping[str, NoiseModel] | None = None,
+        halo: int = 0,
+        noise_scale: float = 1.0,
     ) -> None:
         self.model = model
         self.halo = halo
         self.noise_scale = noise_scale
         self.device = torch.device(device)
+        self._cuda: CudaEngine | None = None
         if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = False
-            torch.backends.cudnn.deterministic = True
-            # float32 is to mean float32 here as on a CPU
-            torch.backends.cudnn.allow_tf32 = False
-            self._stream = torch.cuda.Stream(self.device)
-            self._lock = threading.Lock()
+            models = {device: model, **(further or {})}
+            self._cuda = CudaEngine({torch.device(name): each for name, each in models.items()}, noise_scale)
+
+    def tiles_at_once(self, tile_size: int) -> int:
+        """How many tiles are computed together; `run` is best given a multiple of it."""
+        return 1 if self._cuda is None else tiles_at_once(tile_size, tile_size)
 
     def job(
         self, picture: np.ndarray, y: int, x: int, height: int, width: int, condition: Condition, key: int
@@ -98,45 +77,20 @@ class Engine:
 
     def run(self, jobs: Sequence[TileJob]) -> list[np.ndarray]:
         """The noisy tiles, with the order, shape and type of the clean ones, which share one size."""
-        if self.device.type == "cpu":
-            return [self._sample_alone(job) for job in jobs]
-        noisy: list[np.ndarray] = []
-        for start in range(0, len(jobs), CUDA_BATCH):
-            batch = list(jobs[start : start + CUDA_BATCH])
-            padded = batch + [batch[-1]] * (CUDA_BATCH - len(batch))
-            with self._lock, torch.cuda.stream(self._stream):
-                noisy += self._sample(padded)[: len(batch)]
-        return noisy
+        if self._cuda is not None:
+            return self._cuda.run(jobs)
+        return [self._sample(job) for job in jobs]
 
-    def _sample_alone(self, job: TileJob) -> np.ndarray:
+    def _sample(self, job: TileJob) -> np.ndarray:
         height, width, channels = job.clean.shape
         with torch.inference_mode():
             noise = batch_randomness([job.key], [job.y], [job.x], height, width, channels)
             noisy = self.model.sample(
                 _planes(job.clean), [job.condition], noise=noise, strength=self.noise_scale
             )
+            if noisy.isnan().any():
+                raise no_numbers()
             return _picture(noisy, job.clean.dtype)[job.inner]
-
-    def _sample(self, jobs: Sequence[TileJob]) -> list[np.ndarray]:
-        height, width, channels = jobs[0].clean.shape
-        dtype = jobs[0].clean.dtype
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.stack([job.clean for job in jobs]).astype(np.float32))
-            clean = pixels.to(self.device).permute(0, 3, 1, 2).contiguous()
-            noise = batch_randomness(
-                [job.key for job in jobs],
-                [job.y for job in jobs],
-                [job.x for job in jobs],
-                height,
-                width,
-                channels,
-                device=self.device,
-            )
-            conditions = [job.condition for job in jobs]
-            noisy = self.model.sample(clean, conditions, noise=noise, strength=self.noise_scale)
-            integers = noisy.permute(0, 2, 3, 1).to(torch.uint8 if dtype == np.uint8 else torch.int32)
-            pictures = integers.contiguous().cpu().numpy().astype(dtype, copy=False)
-            return [picture[job.inner] for picture, job in zip(pictures, jobs, strict=True)]
 
 
 def _planes(picture: np.ndarray) -> torch.Tensor:
@@ -227,7 +181,8 @@ def synthesize(
     engine = Engine(model, device=device, halo=halo, noise_scale=noise_scale)
     rows, columns = min(height, tile_size), min(width, tile_size)
     jobs = [engine.job(clean, t.y, t.x, rows, columns, condition, key) for t in grid]
-    groups = [jobs] if engine.device.type == "cuda" else [[job] for job in jobs]
+    step = engine.tiles_at_once(tile_size)
+    groups = [jobs[start : start + step] for start in range(0, len(jobs), step)]
     with tile_threads(usable_cores()) as pool:
         tiles = [tile for group in pool.map(engine.run, groups) for tile in group]
     noisy = np.empty_like(clean)

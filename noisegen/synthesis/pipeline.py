@@ -24,7 +24,7 @@ from noisegen.manifest import BadRow, Manifest, ManifestRow
 from noisegen.photographs import look_ahead
 from noisegen.remote import Connections
 from noisegen.synthesis.duplicates import RepeatedIds
-from noisegen.synthesis.engine import CUDA_BATCH, Engine, TileJob, check_picture, tile_threads
+from noisegen.synthesis.engine import Engine, TileJob, check_picture, tile_threads
 from noisegen.synthesis.events import (
     Event,
     RowDone,
@@ -262,7 +262,7 @@ class Pipeline:
 
     def _make(self, planned: Sequence[_PlannedTile]) -> list[FinishedTile]:
         """Runs in a maker thread."""
-        step = CUDA_BATCH if self._engine.device.type == "cuda" else 1
+        step = self._engine.tiles_at_once(self._config.tile_size)
         finished: list[FinishedTile] = []
         for start in range(0, len(planned), step):
             if self._stop.given_up:

@@ -65,7 +65,7 @@ class BuildConfig:
         max_pixels: larger photographs are refused.
         allow_outside: whether rows may point outside the photographs' folder.
         device: "cpu" or "cuda".
-        precision: "float32" or "bfloat16".
+        precision: "float32", "bfloat16" or "float16".
         license: of the dataset, for its card.
         noise_scale: strength of the noise, 1 for the model's own.
         conditions: from which camera and ISO are drawn, as `noisegen.condition_draw.ConditionDraw.to_dict` gives it;

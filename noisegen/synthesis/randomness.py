@@ -12,7 +12,7 @@ from noisegen import native
 from noisegen.models.protocol import Randomness
 from noisegen.native.random import fill_randomness
 
-__all__ = ["batch_randomness", "philox4x32", "randomness", "tile_key"]
+__all__ = ["batch_randomness", "device_randomness", "philox4x32", "randomness", "tile_key", "tile_places"]
 
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -76,14 +76,16 @@ def batch_randomness(
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     device = torch.device(device)
+    if device.type != "cpu":
+        return device_randomness(tile_places(keys, ys, xs).to(device), height, width, channels)
     shape = (len(keys), channels, height, width)
-    normal = torch.empty(shape, dtype=torch.float32, device=device)
-    uniform = torch.empty(shape, dtype=torch.float32, device=device)
-    kernels = native.library() if device.type == "cpu" else None
+    normal = torch.empty(shape, dtype=torch.float32)
+    uniform = torch.empty(shape, dtype=torch.float32)
+    kernels = native.library()
     if kernels is not None:
         for i, (key, y, x) in enumerate(zip(keys, ys, xs, strict=True)):
             fill_randomness(kernels, key, y, x, normal[i], uniform[i])
-    elif device.type == "cpu":
+    else:
         rows = max(1, min(height, CHUNK_PIXELS // width))
         scratch = _Scratch(1, rows, width, device)
         for i, (key, y, x) in enumerate(zip(keys, ys, xs, strict=True)):
@@ -93,16 +95,27 @@ def batch_randomness(
                 lines = torch.arange(y + top, y + bottom).view(1, -1, 1)
                 out = normal[i : i + 1, :, top:bottom], uniform[i : i + 1, :, top:bottom]
                 _fill(key & MASK, key >> 32, lines, columns, *out, scratch)
-    else:
-        # one launch for all rectangles: on a GPU the number of kernels counts, not their size
-        low = torch.tensor([key & MASK for key in keys], device=device).view(-1, 1, 1)
-        high = torch.tensor([key >> 32 for key in keys], device=device).view(-1, 1, 1)
-        lines = torch.tensor(ys, device=device).view(-1, 1, 1) + torch.arange(height, device=device).view(
-            -1, 1
-        )
-        columns = torch.tensor(xs, device=device).view(-1, 1, 1) + torch.arange(width, device=device)
-        scratch = _Scratch(len(keys), height, width, device)
-        _fill(low, high, lines, columns, normal, uniform, scratch)
+    return Randomness(normal, uniform)
+
+
+def tile_places(keys: Sequence[int], ys: Sequence[int], xs: Sequence[int]) -> torch.Tensor:
+    """What the random numbers of rectangles are functions of: int64 [B, 4], the key's low and high word, y and x."""
+    rows = [(key & MASK, key >> 32, y, x) for key, y, x in zip(keys, ys, xs, strict=True)]
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def device_randomness(places: torch.Tensor, height: int, width: int, channels: int) -> Randomness:
+    """`batch_randomness` for `tile_places` that are on the device, without a word between it and the host.
+
+    All rectangles together: on a GPU the number of kernels counts, not their size.
+    """
+    device, batch = places.device, len(places)
+    low, high, ys, xs = (column.view(-1, 1, 1) for column in places.unbind(dim=1))
+    lines = ys + torch.arange(height, device=device).view(-1, 1)
+    columns = xs + torch.arange(width, device=device)
+    normal = torch.empty((batch, channels, height, width), dtype=torch.float32, device=device)
+    uniform = torch.empty_like(normal)
+    _fill(low, high, lines, columns, normal, uniform, _Scratch(batch, height, width, device))
     return Randomness(normal, uniform)
 
 

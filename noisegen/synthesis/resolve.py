@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from noisegen.condition_draw import read_condition_draw
-from noisegen.devices import resolve_device, resolve_precision
+from noisegen.devices import cuda_devices, resolve_device, synthesis_precision
 from noisegen.errors import InputError, UsageError
 from noisegen.manifest import Manifest
 from noisegen.models import (
@@ -17,9 +17,10 @@ from noisegen.models import (
     load_noise_model,
     prepare_for_synthesis,
 )
+from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.remote import as_place, is_url, local_copy, parent_url
 from noisegen.synthesis.choices import OutputChoice
-from noisegen.synthesis.engine import CUDA_BATCH, Engine, keep_freed_memory
+from noisegen.synthesis.engine import Engine, keep_freed_memory
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.splits import parse_split
 from noisegen.synthesis.threads import usable_cores
@@ -28,6 +29,9 @@ __all__ = ["ResolvedBuild", "request_record", "resolved_build"]
 
 # arguments of `build_dataset` that name a file or folder
 PLACES = ("manifest", "output", "root", "staging", "model", "conditions")
+
+# On CUDA so many more workers than cores: those that wait for a device use none.
+WAITING_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class ResolvedBuild:
         manifest: the photographs.
         engine: the noise model on its device.
         checkpoint_sha256, checkpoint_licence: of the noise model.
-        device: for example "cuda:1".
+        device: the device, or all of them: "cuda:0, cuda:1".
         workers: threads that make tiles.
-        batch_size: tiles given to a worker at once.
+        batch_size: tiles given to a worker at once, a multiple of those computed together.
     """
 
     config: BuildConfig
@@ -112,7 +116,7 @@ def resolved_build(
         max_pixels=max_pixels,
         allow_outside=allow_outside,
         device=device.split(":")[0],
-        precision=resolve_precision(precision, device),
+        precision=precision,
         license=license,
         noise_scale=float(noise_scale),
         downscale=float(downscale),
@@ -127,19 +131,24 @@ def resolved_build(
         root = parent_url(place)
     with local_copy(manifest) as manifest_file, local_copy(model) as model_file:
         photographs = Manifest.open(manifest_file, root=root, allow_outside=allow_outside)
-        engine = _make_engine(model_file, config, device)
+        noise_model = _load(model_file, config)
+        latent = noise_model.config.latent
+        config = replace(config, precision=synthesis_precision(precision, device, latent=latent))
+        devices = cuda_devices(device) if config.device == "cuda" else [device]
+        engine = _make_engine(noise_model, config, devices)
         if conditions is not None:
             distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
             config = replace(config, conditions=distribution.to_dict())
+        at_once = engine.tiles_at_once(tile_size)
         yield ResolvedBuild(
             config=config,
             manifest=photographs,
             engine=engine,
             checkpoint_sha256=checkpoint_sha256(model_file),
             checkpoint_licence=checkpoint_licence(model_file),
-            device=device,
-            workers=workers or usable_cores(),
-            batch_size=batch_size or (CUDA_BATCH if config.device == "cuda" else 1),
+            device=", ".join(devices),
+            workers=workers or usable_cores() + (WAITING_WORKERS if config.device == "cuda" else 0),
+            batch_size=-(-(batch_size or 1) // at_once) * at_once,
         )
 
 
@@ -156,13 +165,24 @@ def _recorded(name: str, value: object) -> object:
     return value
 
 
-def _make_engine(model: str | Path, config: BuildConfig, device: str) -> Engine:
-    if device == "cpu":
-        keep_freed_memory()
-    noise_model = load_noise_model(model, device=device)
+def _load(model: str | Path, config: BuildConfig) -> NMFlowGAN:
+    noise_model = load_noise_model(model)
     try:
         noise_model.vocabulary.resolve(noise_model.vocabulary.draw(0, "", 0, config.camera, config.iso))
     except InputError as error:
         raise UsageError(f"{error} (asked for by --camera or --iso)") from error
-    fast_model = prepare_for_synthesis(noise_model, device=device, precision=config.precision)
-    return Engine(fast_model, device=device, halo=config.halo, noise_scale=config.noise_scale)
+    return noise_model
+
+
+def _make_engine(model: NMFlowGAN, config: BuildConfig, devices: Sequence[str]) -> Engine:
+    """The engine on all of the devices."""
+    if config.device == "cpu":
+        keep_freed_memory()
+    first, *further = [prepare_for_synthesis(model, device=d, precision=config.precision) for d in devices]
+    return Engine(
+        first,
+        device=devices[0],
+        further=dict(zip(devices[1:], further, strict=True)),
+        halo=config.halo,
+        noise_scale=config.noise_scale,
+    )

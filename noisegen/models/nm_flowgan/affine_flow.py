@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noisegen.models.nm_flowgan.cuda_layers import convolve_relu, has_fused_relu
 from noisegen.models.nm_flowgan.flow import PixelFlow, fold_inverse
 from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
@@ -24,6 +25,8 @@ from noisegen.models.nm_flowgan.layers import (
 from noisegen.models.nm_flowgan.transform import NoiseTransform
 
 __all__ = ["AffineFlow", "pointwise"]
+
+CUDA_PARTS = 64
 
 # The clean picture, dequantized, in units of 2**bit_depth, to log-scale and bias in the direction noise -> latent.
 _Layer = Callable[[Tensor], tuple[Tensor, Tensor | None]]
@@ -80,11 +83,14 @@ def _signal(layer: SignalDependent, code: ConditionCode) -> _Layer:
 
 
 def _structure(layer: StructureAware, code: ConditionCode) -> _Layer:
-    factor, changes = layer.encoder(code)[:, :, None, None], layer.hidden_changes(code)
+    factor = layer.encoder(code)[:, :, None, None]
+    dtype = layer.body.get_parameter("0.weight").dtype
+    changes = [(scale.to(dtype), bias.to(dtype)) for scale, bias in layer.hidden_changes(code)]
 
     def run(clean: Tensor) -> tuple[Tensor, Tensor | None]:
         height, width = clean.shape[2:]
-        out = _run(list(layer.body), pixel_unshuffle(clean, layer.stride), changes)
+        squares = pixel_unshuffle(clean, layer.stride).to(dtype)
+        out = _run(list(layer.body), squares, changes).float()
         out = pixel_shuffle(out, layer.stride)[:, :, :height, :width]
         return split_affine(out.mul_(factor), layer.shift)
 
@@ -94,8 +100,13 @@ def _structure(layer: StructureAware, code: ConditionCode) -> _Layer:
 def _run(layers: Sequence[nn.Module], x: Tensor, changes: Sequence[tuple[Tensor, Tensor]] = ()) -> Tensor:
     """Runs layers with activations in place, which halves their memory traffic; `changes` come before each ReLU."""
     left = iter(changes)
+    fused = False
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
-        if isinstance(layer, nn.ReLU):
+        if fused:
+            fused = False
+        elif isinstance(following, nn.ReLU) and not changes and has_fused_relu(layer, x):
+            x, fused = convolve_relu(layer, x), True
+        elif isinstance(layer, nn.ReLU):
             change = next(left, None)
             x = F.relu_(x if change is None else torch.addcmul(change[1], x, change[0]))
         elif isinstance(layer, nn.LeakyReLU):
@@ -125,7 +136,10 @@ def _normalised(layer: nn.Conv2d, norm: nn.InstanceNorm2d, x: Tensor) -> Tensor:
     batch, _, height, width = x.shape
     pixels = x.permute(0, 2, 3, 1).view(batch, height * width, -1)
     pixels.sub_(pixels.mean(dim=1, keepdim=True))
-    covariance = torch.bmm(pixels.mT, pixels) / pixels.shape[1]
+    # On CUDA a sum over all pixels would keep one multiprocessor busy for each picture.
+    parts = CUDA_PARTS if x.device.type == "cuda" and height * width % CUDA_PARTS == 0 else 1
+    each = pixels.view(batch * parts, -1, pixels.shape[2])
+    covariance = torch.bmm(each.mT, each).unflatten(0, (batch, parts)).sum(dim=1) / pixels.shape[1]
     weight = layer.weight[:, :, 0, 0]
     variance = ((weight @ covariance) * weight).sum(dim=2)
     scaled = weight * (norm.weight * torch.rsqrt(variance + norm.eps))[:, :, None]

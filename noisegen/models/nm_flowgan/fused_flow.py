@@ -74,14 +74,13 @@ class FusedFlow:
                 assert isinstance(layer, StructureAware)
                 structures.append(layer)
         # Of each channel and place in the square, [B or 1, C or 1, period, period].
-        self.common = table = common
+        self.common = common
         self.structures: list[Structure] = []
+        taken = bool(structures) and structures[0].stride == period
         for index, layer in enumerate(structures):
-            takes = index == 0 and layer.stride == period
-            self.structures.append(Structure.of(layer, levels, code, table if takes else None))
-            if takes:
-                table = torch.zeros_like(table)
-        self.table: Tensor | None = table if table.any() else None
+            table = common if taken and index == 0 else None
+            self.structures.append(Structure.of(layer, levels, code, table))
+        self.table: Tensor | None = None if taken else common
 
     def render(self, latent: Tensor, clean: Tensor, uniform: Tensor) -> Tensor:
         """latent -> noisy pixel values, neither rounded nor clipped; those of whole level k lie in [k, k + 1).

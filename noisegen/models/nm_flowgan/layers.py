@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from noisegen.conditions import ConditionMix, Vocabulary
+from noisegen.conditions import Condition, ConditionMix, Vocabulary
 
 __all__ = [
     "ConditionCode",
@@ -22,6 +22,8 @@ __all__ = [
     "StructureAware",
     "TailWeight",
     "ToneCurve",
+    "code_of_rows",
+    "condition_rows",
     "encode_conditions",
     "on_curve",
     "pixel_shuffle",
@@ -78,6 +80,27 @@ def encode_conditions(
     row = iso * len(vocabulary.cameras) + camera
     weight = None if exact else torch.tensor([mix.weight for mix in mixes], device=device)
     return ConditionCode(onehot.to(device), row.to(device), weight)
+
+
+def condition_rows(vocabulary: Vocabulary, mixes: Sequence[ConditionMix]) -> Tensor:
+    """The resolved conditions of a batch as numbers: float64 [B, 3], rows of the low and the high ISO, and weight."""
+
+    def row(condition: Condition) -> int:
+        iso, camera = vocabulary.index(condition)
+        return iso * len(vocabulary.cameras) + camera
+
+    numbers = [(row(mix.low), row(mix.high), mix.weight) for mix in mixes]
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def code_of_rows(vocabulary: Vocabulary, rows: Tensor) -> ConditionCode:
+    """`encode_conditions` from `condition_rows` on any device, without a word between it and the host."""
+    row = torch.cat([rows[:, 0], rows[:, 1]]).long()
+    cameras = len(vocabulary.cameras)
+    places = torch.stack([row // cameras, row % cameras + len(vocabulary.isos)], dim=1)
+    codes = torch.arange(len(vocabulary.isos) + cameras, device=rows.device)
+    onehot = (places[:, :, None] == codes).any(dim=1).float()
+    return ConditionCode(onehot, row, rows[:, 2].float())
 
 
 class ResidualEncoder(nn.Module):

@@ -22,8 +22,16 @@ from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.affine_flow import AffineFlow, pointwise
 from noisegen.models.nm_flowgan.compiled_flow import CompiledFilter, CompiledFlow
 from noisegen.models.nm_flowgan.correlation import filter_latent
+from noisegen.models.nm_flowgan.cuda_layers import convolve_relu, has_fused_relu, pad_inputs, pad_outputs
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, can_fuse
-from noisegen.models.nm_flowgan.layers import pixel_shuffle, pixel_unshuffle
+from noisegen.models.nm_flowgan.layers import (
+    ConditionCode,
+    StructureAware,
+    code_of_rows,
+    condition_rows,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
 from noisegen.models.nm_flowgan.published_flow import PublishedFlow
 from noisegen.models.nm_flowgan.wide_generator import WideGenerator
@@ -33,6 +41,8 @@ __all__ = ["FusedNMFlowGAN"]
 
 # Conditions met in one run are few; interpolated ISO settings could be many.
 CACHED_CONDITIONS = 256
+# Tensor cores take channels by eights of 16 bits; fewer are filled up with zeros.
+CUDA_CHANNELS = 8
 
 
 class FusedNMFlowGAN:
@@ -42,7 +52,8 @@ class FusedNMFlowGAN:
         model: the trained model; it is copied.
         device: where to run.
         dtype: of the generator's convolutions. The flow's output reaches the result through the generator's
-            residual connection, so the flow always runs in float32.
+            residual connection, so the flow runs in float32; with float16 the structure-aware convolutions of a
+            published flow do too.
     """
 
     def __init__(self, model: NMFlowGAN, device: str, dtype: torch.dtype = torch.float32) -> None:
@@ -58,9 +69,18 @@ class FusedNMFlowGAN:
             self.wide = WideGenerator(generator)
         elif generator is not None:
             generator.to(dtype)
+            if dtype != torch.float32 and torch.device(device).type == "cuda":
+                first = generator.down[0]
+                assert isinstance(first, nn.Sequential) and isinstance(first[0], nn.Conv2d)
+                pad_inputs(first[0], CUDA_CHANNELS)
+                pad_outputs(generator.last, CUDA_CHANNELS)
         compiled = on_cpu and (self.config.latent or PublishedFlow.fits(self.config))
         self.kernels = native.library() if compiled else None
         self.exact = None if self.kernels is None else _exact(model)
+        if dtype == torch.float16 and not can_fuse(model.config):
+            for part in self.model.flow.layers:
+                if isinstance(part, StructureAware):
+                    part.body.half()
         self.constants: dict[tuple[tuple[Condition, ...], float], _Constants] = {}
 
     @property
@@ -86,7 +106,20 @@ class FusedNMFlowGAN:
         """See `NoiseModel.sample`."""
         if self.kernels is not None and len(clean) > 1:
             return self._one_by_one(clean, condition, noise, strength)
-        constants = self.constants_of(tuple(condition), strength)
+        return self.render(clean, noise, self.constants_of(tuple(condition), strength))
+
+    def condition_rows(self, condition: Sequence[Condition]) -> Tensor:
+        """See `PreparedModel.condition_rows`."""
+        return condition_rows(self.vocabulary, [self.vocabulary.resolve(c) for c in condition])
+
+    @torch.inference_mode()
+    def prepare(self, rows: Tensor, strength: float) -> _Constants:
+        """See `PreparedModel.prepare`."""
+        return _Constants(self.model, code_of_rows(self.vocabulary, rows), strength, None, None)
+
+    @torch.inference_mode()
+    def render(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
+        """See `PreparedModel.render`."""
         render = self.from_latents if self.config.latent else self.as_published
         noisy = render(clean, noise, constants)
         return noisy.floor_().clamp_(0, self.config.levels - 1)
@@ -155,6 +188,10 @@ class FusedNMFlowGAN:
         if bottom or right:
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
         x = pixel_unshuffle(x.to(self.dtype), generator.stride)
+        first = generator.down[0].get_submodule("0")
+        assert isinstance(first, nn.Conv2d)
+        if x.shape[1] < first.in_channels:
+            x = F.pad(x, (0, 0, 0, 0, 0, first.in_channels - x.shape[1]))
         x = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for level, block in enumerate(generator.down):
@@ -164,8 +201,13 @@ class FusedNMFlowGAN:
             x = self.block(block, x, None if levels is None else levels[level])
         for up, merge in zip(generator.up, generator.merge, strict=True):
             x = self.block(merge, torch.cat([up(x), skips.pop()], dim=1), None)
-        correction = pixel_shuffle(pointwise(generator.last, x), generator.stride)
-        return correction[:, :, :height, :width].float() + noise
+        squares = pointwise(generator.last, x)
+        correction = pixel_shuffle(squares[:, : self.channels * generator.stride**2], generator.stride)
+        correction = correction[:, :, :height, :width].float()
+        if self.dtype == torch.float16:
+            # what was too large for float16 becomes no number, rather than white after clipping
+            correction = correction + (correction - correction)
+        return correction + noise
 
     def block(self, block: nn.Module, x: Tensor, modulation: tuple[Tensor, Tensor] | None) -> Tensor:
         """Two 3x3 convolutions with ReLU, the first one's output scaled and shifted by `modulation` [B, out, 1, 1]."""
@@ -174,6 +216,8 @@ class FusedNMFlowGAN:
 
     def convolve(self, layer: nn.Module, x: Tensor, modulation: tuple[Tensor, Tensor] | None) -> Tensor:
         """A 3x3 convolution, scale and bias, ReLU."""
+        if modulation is None and has_fused_relu(layer, x):
+            return convolve_relu(layer, x)
         out: Tensor = layer(x)
         if modulation is not None:
             scale, bias = modulation
@@ -185,7 +229,8 @@ class FusedNMFlowGAN:
         if found is None:
             if len(self.constants) >= CACHED_CONDITIONS:
                 self.constants.clear()
-            found = _Constants(self.model, conditions, strength, self.kernels, self.exact)
+            code = self.model.encode(conditions)
+            found = _Constants(self.model, code, strength, self.kernels, self.exact)
             self.constants[conditions, strength] = found
         return found
 
@@ -200,13 +245,12 @@ class _Constants:
     def __init__(
         self,
         model: NMFlowGAN,
-        conditions: tuple[Condition, ...],
+        code: ConditionCode,
         strength: float,
         kernels: ctypes.CDLL | None,
         exact: NMFlowGAN | None,
     ) -> None:
         self.strength = strength
-        code = model.encode(conditions)
         self.fused: FusedFlow | CompiledFlow | None = None
         self.affine: AffineFlow | None = None
         self.published: PublishedFlow | None = None
