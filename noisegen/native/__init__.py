@@ -14,6 +14,9 @@ from importlib.util import find_spec
 
 __all__ = ["instruction_set", "library"]
 
+# CV_CPU_AVX512_SKX and CV_CPU_AVX2, for which OpenCV has no names in Python
+_OPENCV_FEATURES = {"avx512": 256, "avx2": 11}
+
 
 @cache
 def library() -> ctypes.CDLL | None:
@@ -31,7 +34,7 @@ def library() -> ctypes.CDLL | None:
 
 @cache
 def instruction_set() -> str | None:
-    """"avx512", "avx2" or "neon": what `library` was compiled for; None where there is none to use."""
+    """ "avx512", "avx2" or "neon": what `library` was compiled for; None where there is none to use."""
     for name in _usable():
         if find_spec(f"noisegen.native._{name}") is not None:
             return name
@@ -44,7 +47,7 @@ def _usable() -> list[str]:
         return ["neon"]
     if platform.machine() != "x86_64":
         return []
-    import torch
+    # OpenCV is loaded sooner than PyTorch, and not every command needs that
+    import cv2
 
-    level = torch.backends.cpu.get_cpu_capability()
-    return {"AVX512": ["avx512", "avx2"], "AVX2": ["avx2"]}.get(level.split("_")[0], [])
+    return [name for name, feature in _OPENCV_FEATURES.items() if cv2.checkHardwareSupport(feature)]

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +75,20 @@ class _OpenRow:
 
 
 @dataclass(frozen=True)
-class _PlannedTile:
+class _Version:
+    """What the records of all tiles of one noisy version of a photograph share."""
+
     row: ManifestRow
     variant: int
-    tile: Tile
     chosen: ChosenCondition
+    split: str
+    extra: str
+
+
+@dataclass(frozen=True)
+class _PlannedTile:
+    version: _Version
+    tile: Tile
     job: TileJob
 
 
@@ -179,11 +188,16 @@ class Pipeline:
                 yield item
 
     def _tiles_of(self, item: _OpenRow, cut: _Cut) -> Iterator[_PlannedTile]:
+        row, seed = item.row, self._config.seed
+        split = split_of(self._config.split, seed, row.id)
+        extra = json.dumps(row.extra, sort_keys=True, ensure_ascii=False)
         for variant, chosen in enumerate(item.conditions):
-            key = tile_key(self._config.seed, item.row.id, variant)
+            version = _Version(row, variant, chosen, split, extra)
+            key = tile_key(seed, row.id, variant)
             for t in cut.tiles:
                 job = self._engine.job(cut.picture, t.y, t.x, t.size, t.size, chosen.condition, key)
-                yield _PlannedTile(item.row, variant, t, chosen, job)
+                # a copy, so that tiles on their way do not keep the whole photograph in memory
+                yield _PlannedTile(version, t, replace(job, clean=job.clean.copy()))
 
     def _ahead(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         """Lets photographs be decoded while earlier ones are worked on."""
@@ -256,15 +270,15 @@ class Pipeline:
         return finished
 
     def _encode(self, planned: _PlannedTile, noisy: np.ndarray) -> FinishedTile:
-        row, tile, chosen = planned.row, planned.tile, planned.chosen
-        pictures = (noisy, planned.job.tile)
-        noisy_data, clean_data = (self._encode_picture(p, self._config.png_level) for p in pictures)
+        version, tile, clean = planned.version, planned.tile, planned.job.tile
+        row, chosen = version.row, version.chosen
+        noisy_data, clean_data = (self._encode_picture(p, self._config.png_level) for p in (noisy, clean))
         record = TileRecord(
-            key=tile_key_name(row.index, planned.variant, tile.y, tile.x),
+            key=tile_key_name(row.index, version.variant, tile.y, tile.x),
             row=row.index,
             id=row.id,
-            variant=planned.variant,
-            split=split_of(self._config.split, self._config.seed, row.id),
+            variant=version.variant,
+            split=version.split,
             y=tile.y,
             x=tile.x,
             tile_size=tile.size,
@@ -273,10 +287,10 @@ class Pipeline:
             iso_rule=chosen.rule,
             drawn=chosen.drawn,
             seed=self._config.seed,
-            noise_std=noise_std(noisy, planned.job.tile),
+            noise_std=noise_std(noisy, clean),
             noisy_pixels_xxh3=pixel_hash(noisy),
-            clean_pixels_xxh3=pixel_hash(planned.job.tile),
-            extra=json.dumps(row.extra, sort_keys=True, ensure_ascii=False),
+            clean_pixels_xxh3=pixel_hash(clean),
+            extra=version.extra,
         )
         return FinishedTile(noisy_data, clean_data, record)
 

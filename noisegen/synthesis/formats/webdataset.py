@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,26 +18,37 @@ from noisegen.synthesis.records import FinishedTile
 __all__ = ["SUFFIX", "TarTiles", "encode", "open_shard", "open_tiles", "remove_shards"]
 
 SUFFIX = ".tar"
+_EMPTY_HEADER = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
 
 
 class _TarFile:
+    """The bytes that `tarfile` writes, without its work for each member."""
+
     def __init__(self, path: Path) -> None:
-        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (until close)
+        self._file = path.open("wb")
 
     def add(self, tile: FinishedTile) -> None:
         key = tile.record.key
-        self._member(f"{key}.noisy.png", tile.noisy)
-        self._member(f"{key}.clean.png", tile.clean)
-        self._member(f"{key}.json", json_bytes(tile.record.to_dict()))
+        record = json_bytes(tile.record.to_dict())
+        members = ((".noisy.png", tile.noisy), (".clean.png", tile.clean), (".json", record))
+        pieces: list[bytes] = []
+        for suffix, data in members:
+            pieces += [_header(key + suffix, len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+        self._file.writelines(pieces)
 
     def close(self) -> None:
-        self._tar.close()
+        with self._file:
+            end = 2 * tarfile.BLOCKSIZE
+            self._file.write(bytes(end + -(self._file.tell() + end) % tarfile.RECORDSIZE))
 
-    def _member(self, name: str, data: bytes) -> None:
-        info = tarfile.TarInfo(name)  # its defaults: mtime, uid and gid 0, no names
-        info.mode = 0o644
-        info.size = len(data)
-        self._tar.addfile(info, io.BytesIO(data))
+
+def _header(name: str, size: int) -> bytes:
+    """As `tarfile` makes it of a `TarInfo` with its defaults: mtime, uid and gid 0, no names."""
+    header = bytearray(_EMPTY_HEADER)
+    header[: len(name)] = name.encode("ascii")
+    header[124:135] = b"%011o" % size
+    header[148:155] = b"%06o\0" % sum(header[:148], sum(header[156:], 8 * ord(" ")))
+    return bytes(header)
 
 
 def open_shard(folder: DatasetFolder, shard: Shard) -> ShardFiles:
