@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 
 from noisegen.errors import InputError
-from noisegen.integrity import PNG_SIGNATURE, crc32, read_png_chunks
+from noisegen.integrity import PNG_SIGNATURE, check_png, crc32
 from noisegen.native import library
 from noisegen.native.png import png_data
 
@@ -97,15 +96,16 @@ def decode_png(data: bytes) -> np.ndarray:
     Raises:
         InputError: ``unreadable`` (no PNG, damaged), ``truncated`` or ``unsupported_mode`` (alpha, palette).
     """
-    header = read_png_chunks(io.BytesIO(data), (b"IHDR",), check=True).get(b"IHDR", b"")
-    if len(header) != 13 or header[9] not in (0, 2) or header[8] not in (8, 16):
+    check_png(data)
+    # depth and colour type stand behind the first chunk's name and the two sides
+    if data[8:16] != b"\0\0\0\rIHDR" or data[24] not in (8, 16) or data[25] not in (0, 2):
         raise InputError("unsupported_mode", "only grey and RGB PNG of 8 or 16 bits can be decoded here")
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise InputError("unreadable", "damaged: the picture data of this PNG cannot be decoded")
     if pixels.ndim == 2:
         return pixels[..., None]
-    return np.ascontiguousarray(pixels[..., 2::-1])
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 
 def _rows(image: np.ndarray) -> np.ndarray:
