@@ -319,7 +319,7 @@ def _decode_with_pillow(image: ImageFile.ImageFile) -> np.ndarray:
 
 
 def _decode_with_opencv(file: BinaryIO, header: _Header) -> np.ndarray:
-    """For PNG, where Pillow leaves missing rows black, for 16 bits, which it reduces to 8, and for JPEG in less memory."""
+    """For PNG, where Pillow leaves missing rows black, 16 bits, which it reduces to 8, and JPEG, in less memory."""
     file.seek(0)
     data = file.read()
     if header.info.format == "PNG":

@@ -51,8 +51,8 @@ from noisegen.tiles import Tile
 
 __all__ = ["Pipeline", "open_pipeline"]
 
-# Photographs are decoded ahead until these many pixels are waiting.
-AHEAD_PIXELS = 64_000_000
+# Photographs are decoded ahead until so many bytes wait for each worker; the one that exceeds them is the last.
+AHEAD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _OpenRow:
     row: ManifestRow
     conditions: list[ChosenCondition]  # one for each variant
     cut: Future[_Cut]
-    pixels: int
+    size: int  # of the photograph's pixels, in bytes
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class Pipeline:
         decoders, makers: threads for photographs, and threads from `tile_threads` for tiles.
         batch_size: number of tiles given to a maker thread at once.
         in_flight: number of batches that may wait for their turn.
+        ahead_bytes: photographs are decoded ahead until so much is waiting.
         stop: looked at between tiles.
         clock: counts where the time goes.
         repeated: rows that fail because their id is another row's.
@@ -119,6 +120,7 @@ class Pipeline:
         makers: ThreadPoolExecutor,
         batch_size: int,
         in_flight: int,
+        ahead_bytes: int,
         stop: StopRequest,
         clock: StageClock,
         repeated: RepeatedIds,
@@ -135,6 +137,7 @@ class Pipeline:
         self._makers = makers
         self._batch_size = batch_size
         self._in_flight = in_flight
+        self._ahead_bytes = ahead_bytes
         self._stop = stop
         self._clock = clock
 
@@ -168,24 +171,33 @@ class Pipeline:
         batch: list[_PlannedTile] = []
         for item in self._ahead(shards):
             if isinstance(item, _OpenRow):
-                try:
-                    cut = self._stop.result(item.cut)
-                except InputError as error:
-                    yield self._failed(item.row, error)
-                    continue
-                if cut.left_out:
-                    yield TilesLeftOut(cut.left_out)
-                for planned in self._tiles_of(item, cut):
-                    batch.append(planned)
+                for step in self._open_tiles(item):
+                    if not isinstance(step, _PlannedTile):
+                        yield step
+                        continue
+                    batch.append(step)
                     if len(batch) == self._batch_size:
                         yield self._makers.submit(self._make, batch)
                         batch = []
-                yield RowDone()
             else:
                 if isinstance(item, ShardEnds) and batch:
                     yield self._makers.submit(self._make, batch)
                     batch = []
                 yield item
+            # the photograph, before another one is decoded
+            del item
+
+    def _open_tiles(self, item: _OpenRow) -> Iterator[Event | _PlannedTile]:
+        """The tiles of a row whose photograph can be read, and what else happens to it."""
+        try:
+            cut = self._stop.result(item.cut)
+        except InputError as error:
+            yield self._failed(item.row, error)
+            return
+        if cut.left_out:
+            yield TilesLeftOut(cut.left_out)
+        yield from self._tiles_of(item, cut)
+        yield RowDone()
 
     def _tiles_of(self, item: _OpenRow, cut: _Cut) -> Iterator[_PlannedTile]:
         row, seed = item.row, self._config.seed
@@ -201,7 +213,7 @@ class Pipeline:
 
     def _ahead(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         """Lets photographs be decoded while earlier ones are worked on."""
-        return look_ahead(self._open_rows(shards), _pixels, AHEAD_PIXELS)
+        return look_ahead(self._open_rows(shards), _size, self._ahead_bytes)
 
     def _open_rows(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         items: Iterator[Event | Coming] = self._photographs.ahead(self._rows(shards))
@@ -218,8 +230,8 @@ class Pipeline:
             except InputError as error:
                 yield self._failed(row, error)
                 continue
-            cut = self._decoders.submit(self._cut, picture)
-            yield _OpenRow(row, conditions, cut, info.width * info.height)
+            size = info.width * info.height * info.channels * info.bits // 8
+            yield _OpenRow(row, conditions, self._decoders.submit(self._cut, picture), size)
 
     def _rows(self, shards: Iterable[Shard]) -> Iterator[Event | ManifestRow]:
         for shard in shards:
@@ -315,7 +327,7 @@ def open_pipeline(
     workers = resolved.workers
     with (
         Connections() as connections,
-        worker_threads(max(1, workers // 4)) as decoders,
+        worker_threads(max(1, workers // 2)) as decoders,
         tile_threads(workers) as makers,
     ):
         try:
@@ -328,6 +340,7 @@ def open_pipeline(
                 makers=makers,
                 batch_size=resolved.batch_size,
                 in_flight=2 * workers + 2,
+                ahead_bytes=AHEAD_BYTES * workers,
                 stop=stop,
                 clock=clock,
                 repeated=repeated,
@@ -340,5 +353,5 @@ def _is_ready(item: Event | Future[list[FinishedTile]]) -> bool:
     return not isinstance(item, Future) or item.done()
 
 
-def _pixels(item: Event | _OpenRow) -> int:
-    return item.pixels if isinstance(item, _OpenRow) else 0
+def _size(item: Event | _OpenRow) -> int:
+    return item.size if isinstance(item, _OpenRow) else 0
