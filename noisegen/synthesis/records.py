@@ -86,7 +86,7 @@ SCHEMA = pa.schema([(field.name, _ARROW_TYPES[str(field.type)]) for field in fie
 
 def write_index(path: Path, records: Sequence[TileRecord]) -> None:
     """Writes the index table; the same records give the same bytes."""
-    table = pa.table(record_columns(records), schema=SCHEMA)
+    table = pa.Table.from_pydict(record_columns(records), schema=SCHEMA)
     pq.write_table(table, path, compression="zstd")
 
 

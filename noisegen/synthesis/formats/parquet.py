@@ -70,7 +70,7 @@ class _ParquetFile:
             for pictures in ([tile.noisy for tile in tiles], [tile.clean for tile in tiles])
         ]
         columns = record_columns([tile.record for tile in tiles])
-        table = pa.table([*images, *columns.values()], schema=_SCHEMA)
+        table = pa.Table.from_pydict({**dict(zip(SIDES, images, strict=True)), **columns}, schema=_SCHEMA)
         self._writer.write_table(table, row_group_size=len(tiles))
 
 

@@ -37,6 +37,8 @@ class _TarFile:
         self._file.writelines(pieces)
 
     def close(self) -> None:
+        if self._file.closed:  # as it is where closing failed, on a full disk
+            return
         with self._file:
             end = 2 * tarfile.BLOCKSIZE
             self._file.write(bytes(end + -(self._file.tell() + end) % tarfile.RECORDSIZE))
