@@ -89,15 +89,11 @@ def _input_error(error: RemoteError | UsageError) -> InputError:
 
 
 def look_ahead(items: Iterable[T], weigh: Callable[[T], int], limit: int) -> Iterator[T]:
-    """Takes items before they are asked for, until `AHEAD_ROWS` of them, or more than the limit's weight, wait.
-
-    What was handed on is held no longer, so that it can be forgotten before the next is taken.
-    """
+    """Takes items before they are asked for, until `AHEAD_ROWS` of them, or more than the limit's weight, wait."""
     waiting: deque[tuple[T, int]] = deque()
     total = 0
     for item in items:
         waiting.append((item, weigh(item)))
-        del item
         total += waiting[-1][1]
         while len(waiting) > AHEAD_ROWS or (total > limit and len(waiting) > 1):
             total -= waiting[0][1]

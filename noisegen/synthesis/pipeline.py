@@ -171,33 +171,26 @@ class Pipeline:
         batch: list[_PlannedTile] = []
         for item in self._ahead(shards):
             if isinstance(item, _OpenRow):
-                for step in self._open_tiles(item):
-                    if not isinstance(step, _PlannedTile):
-                        yield step
-                        continue
-                    batch.append(step)
+                try:
+                    cut = self._stop.result(item.cut)
+                except InputError as error:
+                    yield self._failed(item.row, error)
+                    continue
+                if cut.left_out:
+                    yield TilesLeftOut(cut.left_out)
+                for planned in self._tiles_of(item, cut):
+                    batch.append(planned)
                     if len(batch) == self._batch_size:
                         yield self._makers.submit(self._make, batch)
                         batch = []
+                # the photograph, before the next one is waited for
+                del cut
+                yield RowDone()
             else:
                 if isinstance(item, ShardEnds) and batch:
                     yield self._makers.submit(self._make, batch)
                     batch = []
                 yield item
-            # the photograph, before another one is decoded
-            del item
-
-    def _open_tiles(self, item: _OpenRow) -> Iterator[Event | _PlannedTile]:
-        """The tiles of a row whose photograph can be read, and what else happens to it."""
-        try:
-            cut = self._stop.result(item.cut)
-        except InputError as error:
-            yield self._failed(item.row, error)
-            return
-        if cut.left_out:
-            yield TilesLeftOut(cut.left_out)
-        yield from self._tiles_of(item, cut)
-        yield RowDone()
 
     def _tiles_of(self, item: _OpenRow, cut: _Cut) -> Iterator[_PlannedTile]:
         row, seed = item.row, self._config.seed
