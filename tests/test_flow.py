@@ -1,4 +1,4 @@
-"""What keeps builds quick and small: photographs let go, exact statistics, tars like those of `tarfile`, quotas of cores."""
+"""What keeps builds quick and small: photographs let go, exact statistics, tars as of `tarfile`, quotas of cores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from synthesis_fixtures import Workplace, contents, invoke, make_workplace, phot
 
 from noisegen.images import read_image
 from noisegen.synthesis import pipeline, threads
+from noisegen.synthesis.files import record_file
 from noisegen.synthesis.formats import webdataset
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std
 
@@ -80,8 +81,9 @@ def test_the_deviation_of_noise_is_that_of_exact_integers(
     assert noise_std(noisy, clean) == math.sqrt(n * squares - total * total) / n
 
 
-def test_a_tar_is_what_tarfile_writes(tmp_path: Path) -> None:
+def test_a_tar_is_what_tarfile_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte, over the sizes around its blocks and records."""
+    monkeypatch.setattr(webdataset, "WRITEBACK_BYTES", 4000)
     file = webdataset._TarFile(tmp_path / "own.tar")
     tiles = []
     for i, size in enumerate((0, 1, 511, 512, 513, 5000, 70_000)):
@@ -115,6 +117,7 @@ def test_a_tar_is_what_tarfile_writes(tmp_path: Path) -> None:
                 info.mode, info.size = 0o644, len(data)
                 tar.addfile(info, io.BytesIO(data))
     assert (tmp_path / "own.tar").read_bytes() == (tmp_path / "other.tar").read_bytes()
+    assert file.record() == record_file(tmp_path / "other.tar")
 
 
 def test_a_view_of_a_photograph_and_its_copy_have_the_same_deviation() -> None:

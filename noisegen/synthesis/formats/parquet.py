@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from noisegen.errors import InputError
 from noisegen.png import decode_png
+from noisegen.synthesis.files import FileRecord, record_file
 from noisegen.synthesis.formats.shard_files import ShardFiles, encode, remove_shard_files, shard_files
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import SCHEMA as RECORD_SCHEMA
@@ -42,6 +43,7 @@ _SCHEMA = _schema()
 
 class _ParquetFile:
     def __init__(self, path: Path) -> None:
+        self._path = path
         # neither dictionaries nor minima and maxima are of use for pictures
         self._writer = pq.ParquetWriter(
             path,
@@ -61,6 +63,9 @@ class _ParquetFile:
         if self._tiles:
             self._flush()
         self._writer.close()
+
+    def record(self) -> FileRecord:
+        return record_file(self._path)
 
     def _flush(self) -> None:
         tiles, self._tiles = self._tiles, []

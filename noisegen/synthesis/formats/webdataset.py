@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from noisegen.errors import InputError
 from noisegen.png import decode_png
-from noisegen.synthesis.files import json_bytes
+from noisegen.synthesis.files import FileRecord, json_bytes
 from noisegen.synthesis.formats.shard_files import ShardFiles, encode, remove_shard_files, shard_files
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import FinishedTile
@@ -18,6 +20,7 @@ from noisegen.synthesis.records import FinishedTile
 __all__ = ["SUFFIX", "TarTiles", "encode", "open_shard", "open_tiles", "remove_shards"]
 
 SUFFIX = ".tar"
+WRITEBACK_BYTES = 16 << 20
 _EMPTY_HEADER = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
 
 
@@ -26,6 +29,8 @@ class _TarFile:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
+        self._hash = xxhash.xxh3_128()
+        self._size = self._begun = 0
 
     def add(self, tile: FinishedTile) -> None:
         key = tile.record.key
@@ -34,14 +39,32 @@ class _TarFile:
         pieces: list[bytes] = []
         for suffix, data in members:
             pieces += [_header(key + suffix, len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
-        self._file.writelines(pieces)
+        self._write(pieces)
+        if self._size - self._begun >= WRITEBACK_BYTES:
+            self._begin_writeback()
 
     def close(self) -> None:
         if self._file.closed:  # as it is where closing failed, on a full disk
             return
         with self._file:
             end = 2 * tarfile.BLOCKSIZE
-            self._file.write(bytes(end + -(self._file.tell() + end) % tarfile.RECORDSIZE))
+            self._write([bytes(end + -(self._size + end) % tarfile.RECORDSIZE)])
+
+    def record(self) -> FileRecord:
+        return FileRecord(self._size, self._hash.hexdigest())
+
+    def _write(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self._file.write(piece)
+            self._hash.update(piece)
+            self._size += len(piece)
+
+    def _begin_writeback(self) -> None:
+        """Lets the system take to the disk what is there, so that nobody waits for all of it at the shard's end."""
+        if hasattr(os, "posix_fadvise"):
+            place = self._begun, self._size - self._begun
+            os.posix_fadvise(self._file.fileno(), *place, os.POSIX_FADV_DONTNEED)
+        self._begun = self._size
 
 
 def _header(name: str, size: int) -> bytes:
