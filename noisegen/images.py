@@ -24,7 +24,7 @@ from PIL import (
 )
 
 from noisegen.errors import InputError
-from noisegen.integrity import PNG_SIGNATURE, check_jpeg, check_riff, check_tiff, read_png_chunks
+from noisegen.integrity import PNG_SIGNATURE, check_jpeg, check_png, check_riff, check_tiff, read_png_chunks
 from noisegen.metadata import COLOUR_CHUNKS, Metadata, portable_exif
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 DEFAULT_MAX_PIXELS = 250_000_000
+BAND_ROWS = 64
 
 _GREY_MODES = frozenset({"1", "L", "LA"})
 _COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"})
@@ -120,12 +121,10 @@ def read_image(source: Path | EncodedPicture, *, max_pixels: int = DEFAULT_MAX_P
     """
     with _open(source) as file:
         header = _read_header(file, max_pixels)
-        if header.info.format == "PNG" or header.info.bits == 16:
+        if header.info.format in ("PNG", "JPEG") or header.info.bits == 16:
             pixels = _decode_with_opencv(file, header)
         else:
             pixels = _decode_with_pillow(header.image)
-            if header.info.format == "JPEG":
-                check_jpeg(file)
         return np.ascontiguousarray(_upright(pixels, header.orientation))
 
 
@@ -309,16 +308,25 @@ def _decode_with_pillow(image: ImageFile.ImageFile) -> np.ndarray:
         if not isinstance(lowest, int) or lowest < 255:
             raise InputError("alpha", "has transparent pixels; flatten it onto a background")
     target = "L" if mode in _GREY_MODES else "RGB"
-    pixels = np.array(plain if plain.mode == target else plain.convert(target))
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    if plain.mode != target:
+        plain = plain.convert(target)
+    pixels = np.empty((plain.height, plain.width, len(target)), np.uint8)
+    # of a whole picture Pillow would make two copies on the way
+    for top in range(0, plain.height, BAND_ROWS):
+        band = plain.crop((0, top, plain.width, min(top + BAND_ROWS, plain.height)))
+        pixels[top : top + BAND_ROWS] = np.asarray(band).reshape(band.height, band.width, len(target))
+    return pixels
 
 
 def _decode_with_opencv(file: BinaryIO, header: _Header) -> np.ndarray:
-    """For PNG, where Pillow leaves missing rows black, and for 16 bits, which it reduces to 8."""
+    """For PNG, where Pillow leaves missing rows black, 16 bits, which it reduces to 8, and JPEG, in less memory."""
     file.seek(0)
     data = file.read()
     if header.info.format == "PNG":
-        read_png_chunks(io.BytesIO(data), check=True)
+        check_png(data)
+    elif header.info.format == "JPEG":
+        check_jpeg(data)
+    # "unchanged" leaves turning and channels as they are stored
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype.itemsize * 8 != header.info.bits:
         raise InputError("unreadable", "damaged: its pixels cannot be decoded")
@@ -326,7 +334,12 @@ def _decode_with_opencv(file: BinaryIO, header: _Header) -> np.ndarray:
         pixels = pixels[..., None]
     if pixels.shape[:2] != (header.image.height, header.image.width):
         raise InputError("unreadable", "damaged: header and pixels differ in size")
-    colour = pixels[..., :1] if header.info.channels == 1 else pixels[..., 2::-1]
+    if header.info.channels == 1:
+        colour = pixels[..., :1]
+    elif pixels.shape[2] == 3:
+        colour = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    else:
+        colour = pixels[..., 2::-1]
     opaque = 2**header.info.bits - 1
     # grey with alpha comes back as four channels
     if _has_colour_key(colour, header.chunks) or (

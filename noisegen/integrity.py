@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -16,7 +17,7 @@ try:
 except ImportError:  # not built for every kind of processor
     from zlib import crc32
 
-__all__ = ["PNG_SIGNATURE", "check_jpeg", "check_riff", "check_tiff", "crc32", "read_png_chunks"]
+__all__ = ["PNG_SIGNATURE", "check_jpeg", "check_png", "check_riff", "check_tiff", "crc32", "read_png_chunks"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -41,42 +42,72 @@ _TIFF_TYPE_SIZES = {
 _TIFF_INTEGERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
 
 
-def read_png_chunks(
-    file: BinaryIO, wanted: Collection[bytes] = (), *, check: bool = False
-) -> dict[bytes, bytes]:
-    """Walks the chunks of a PNG to its end.
+def read_png_chunks(file: BinaryIO, wanted: Collection[bytes]) -> dict[bytes, bytes]:
+    """Walks the chunks of a PNG to its end, over the pixels without reading them.
 
     Args:
         file: open at any position; left at an unspecified one.
         wanted: chunk names whose first content is returned.
-        check: verify every chunk's CRC, which reads the whole file; without it contents are skipped.
 
     Raises:
-        InputError: ``unreadable`` (no PNG, wrong CRC) or ``truncated`` (the file stops before the end chunk).
+        InputError: ``unreadable`` (no PNG) or ``truncated`` (the file stops before the end chunk).
     """
-    size = _size(file)
-    file.seek(0)
-    if file.read(8) != PNG_SIGNATURE:
-        raise InputError("unreadable", "not a PNG file")
     found: dict[bytes, bytes] = {}
+    read = _reader(file)
+    for name, start, length in _png_chunks(read, _size(file)):
+        if name in wanted:
+            found.setdefault(name, read(start, length))
+    return {name: found[name] for name in wanted if name in found}
+
+
+def check_png(data: bytes) -> None:
+    """Verifies the CRC of every chunk of a PNG.
+
+    Raises:
+        InputError: as `read_png_chunks`, and ``unreadable`` for a wrong CRC.
+    """
+    view = memoryview(data)
+    for name, start, length in _png_chunks(lambda offset, count: view[offset : offset + count], len(data)):
+        stored = int.from_bytes(view[start + length : start + length + 4], "big")
+        # over the name, too
+        if crc32(view[start - 4 : start + length]) != stored:
+            raise InputError("unreadable", f"damaged: wrong CRC in chunk {name.decode('latin-1')!r}")
+
+
+def _png_chunks(
+    read: Callable[[int, int], bytes | memoryview], size: int
+) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place of the content and its length, of every chunk."""
+    if read(0, 8) != PNG_SIGNATURE:
+        raise InputError("unreadable", "not a PNG file")
     position = 8
     while position + 12 <= size:
-        file.seek(position)
-        length, name = struct.unpack(">I4s", file.read(8))
-        position += 12 + length
+        length, name = struct.unpack(">I4s", read(position, 8))
+        start = position + 8
+        position = start + length + 4
         if position > size:
             break
-        if check or name in wanted:
-            content = file.read(length)
-            found.setdefault(name, content if name in wanted else b"")
-            if check and crc32(content, crc32(name)) != struct.unpack(">I", file.read(4))[0]:
-                raise InputError("unreadable", f"damaged: wrong CRC in chunk {name.decode('latin-1')!r}")
+        yield name, start, length
         if name == b"IEND":
-            return {key: found[key] for key in wanted if key in found}
+            return
     raise InputError("truncated", f"truncated: the file stops after {size} bytes, before its end chunk")
 
 
-def check_jpeg(file: BinaryIO) -> None:
+def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
+    """Gives so many bytes at a place; of a file on disk no more are read than asked for."""
+    try:
+        descriptor = file.fileno()
+    except io.UnsupportedOperation:
+
+        def read(offset: int, count: int) -> bytes:
+            file.seek(offset)
+            return file.read(count)
+
+        return read
+    return lambda offset, count: os.pread(descriptor, count, offset)
+
+
+def check_jpeg(data: bytes) -> None:
     """Looks for the end marker behind the picture data: a zero-filled tail decodes to grey without complaint.
 
     JPEG has no checksum, so bytes changed in the middle cannot be found.
@@ -84,8 +115,6 @@ def check_jpeg(file: BinaryIO) -> None:
     Raises:
         InputError: ``truncated``.
     """
-    file.seek(0)
-    data = file.read()
     position = 2
     while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
         marker = data[position + 1]

@@ -96,8 +96,7 @@ def look_ahead(items: Iterable[T], weigh: Callable[[T], int], limit: int) -> Ite
         waiting.append((item, weigh(item)))
         total += waiting[-1][1]
         while len(waiting) > AHEAD_ROWS or (total > limit and len(waiting) > 1):
-            first, weight = waiting.popleft()
-            total -= weight
-            yield first
-    for item, _ in waiting:
-        yield item
+            total -= waiting[0][1]
+            yield waiting.popleft()[0]
+    while waiting:
+        yield waiting.popleft()[0]

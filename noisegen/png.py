@@ -1,8 +1,7 @@
-"""Lossless PNG at the speed of synthesis: one fixed filter and a fast deflate."""
+"""Lossless PNG at the speed of synthesis: one fixed filter, and no search for what noise does not repeat."""
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Sequence
@@ -12,7 +11,9 @@ import cv2
 import numpy as np
 
 from noisegen.errors import InputError
-from noisegen.integrity import PNG_SIGNATURE, crc32, read_png_chunks
+from noisegen.integrity import PNG_SIGNATURE, check_png, crc32
+from noisegen.native import library
+from noisegen.native.png import png_data
 
 try:
     from isal import isal_zlib
@@ -36,10 +37,9 @@ _OPENCV_PARAMETERS = {
 
 
 def png_encoder() -> str:
-    """Name and version of what deflates: `encode_png` gives the same bytes where it is the same."""
-    if isal_zlib is None:
-        return f"opencv {cv2.__version__}"
-    return f"isal {metadata.version('isal')}"
+    """Names and versions of what deflates: `encode_png` gives the same bytes where they are the same."""
+    general = f"opencv {cv2.__version__}" if isal_zlib is None else f"isal {metadata.version('isal')}"
+    return general if library() is None else f"noisegen, {general}"
 
 
 def encode_png(
@@ -47,10 +47,11 @@ def encode_png(
 ) -> bytes:
     """Encodes a picture without loss, several times faster than general encoders.
 
-    Noise leaves little to gain from choosing a filter per row or searching for long matches. ``fast`` stores
-    every row as its difference to the row above and deflates at the fastest level; ``small`` predicts from the
-    left neighbour, too, and deflates a little harder; ``stored`` does not compress. Where isal is not there
-    OpenCV deflates. The bytes are a pure function of the picture (for one `png_encoder` on one kind of processor).
+    Noise leaves little to gain from choosing a filter per row or searching for long matches. ``fast`` predicts
+    from the pixels above and to the left and gives frequent differences short codes; ``small`` also tries to refer
+    to what was there before; ``stored`` does not compress. Without `noisegen.native` isal deflates for ``fast``, too,
+    and predicts from the row above; where isal is not there either, OpenCV does all of it. The bytes are a pure
+    function of the picture (for one `png_encoder` on one kind of processor).
 
     Args:
         image: [H, W, C] uint8 or uint16 with C = 1 (grey) or 3 (RGB).
@@ -67,21 +68,23 @@ def encode_png(
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"a picture must be uint8 or uint16, not {image.dtype}")
     further = b"".join(_chunk(name, content) for name, content in chunks)
+    found: list[bytes | memoryview] = []
     if level == "stored":
-        data = zlib.compress(_filtered(image, _NO_FILTER).data, 0)
+        found.append(zlib.compress(_filtered(image, _NO_FILTER).data, 0))
+    elif library() is not None:
+        found.append(png_data(_rows(image), image.shape[2] * image.dtype.itemsize).data)
     elif isal_zlib is None:
         whole = _encode_with_opencv(image, level)
         return whole[:_HEADER_END] + further + whole[_HEADER_END:]
     elif level == "fast":
-        data = isal_zlib.compress(_filtered(image, _UP_FILTER), 1)
-    else:
-        data = isal_zlib.compress(_filtered(image, _AVERAGE_FILTER), 3)
+        found.append(isal_zlib.compress(_filtered(image, _UP_FILTER), 1))
+    if level == "small" and isal_zlib is not None:
+        found.append(isal_zlib.compress(_filtered(image, _AVERAGE_FILTER), 3))
     height, width, channels = image.shape
     colour_type = 0 if channels == 1 else 2
     header = struct.pack(">IIBBBBB", width, height, 8 * image.dtype.itemsize, colour_type, 0, 0, 0)
-    return b"".join(
-        [PNG_SIGNATURE, _chunk(b"IHDR", header), further, _chunk(b"IDAT", data), _chunk(b"IEND", b"")]
-    )
+    before, after = PNG_SIGNATURE + _chunk(b"IHDR", header) + further, _chunk(b"IEND", b"")
+    return b"".join([before, *_chunk_parts(b"IDAT", min(found, key=len)), after])
 
 
 def decode_png(data: bytes) -> np.ndarray:
@@ -93,21 +96,27 @@ def decode_png(data: bytes) -> np.ndarray:
     Raises:
         InputError: ``unreadable`` (no PNG, damaged), ``truncated`` or ``unsupported_mode`` (alpha, palette).
     """
-    header = read_png_chunks(io.BytesIO(data), (b"IHDR",), check=True).get(b"IHDR", b"")
-    if len(header) != 13 or header[9] not in (0, 2) or header[8] not in (8, 16):
+    check_png(data)
+    # depth and colour type stand behind the first chunk's name and the two sides
+    if data[8:16] != b"\0\0\0\rIHDR" or data[24] not in (8, 16) or data[25] not in (0, 2):
         raise InputError("unsupported_mode", "only grey and RGB PNG of 8 or 16 bits can be decoded here")
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise InputError("unreadable", "damaged: the picture data of this PNG cannot be decoded")
     if pixels.ndim == 2:
         return pixels[..., None]
-    return np.ascontiguousarray(pixels[..., 2::-1])
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def _rows(image: np.ndarray) -> np.ndarray:
+    """The bytes of the samples, [H, N], 16-bit ones with the higher byte first."""
+    samples = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder(">")).view(np.uint8)
+    return samples.reshape(image.shape[0], -1)
 
 
 def _filtered(image: np.ndarray, filter_type: int) -> np.ndarray:
     """The rows as PNG deflates them: a byte for the filter, then the samples' bytes less what it predicts."""
-    samples = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder(">")).view(np.uint8)
-    rows = samples.reshape(image.shape[0], -1)
+    rows = _rows(image)
     filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = filter_type
     if filter_type == _NO_FILTER:
@@ -133,5 +142,9 @@ def _encode_with_opencv(image: np.ndarray, level: str) -> bytes:
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
+    return b"".join(_chunk_parts(name, content))
+
+
+def _chunk_parts(name: bytes, content: bytes | memoryview) -> tuple[bytes, bytes, bytes | memoryview, bytes]:
     crc = crc32(content, crc32(name))
-    return b"".join([struct.pack(">I", len(content)), name, content, struct.pack(">I", crc)])
+    return struct.pack(">I", len(content)), name, content, struct.pack(">I", crc)

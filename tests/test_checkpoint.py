@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -293,3 +295,15 @@ def test_the_authors_file_is_imported_by_the_command(tmp_path: Path) -> None:
     model = load_noise_model(output)
     assert (model.vocabulary.cameras, model.vocabulary.isos) == (OFFICIAL_CAMERAS, OFFICIAL_ISOS)
     assert model.critic is not None
+
+
+def test_reading_a_model_does_not_load_the_compiler_of_pytorch() -> None:
+    """It takes seconds, which each command would begin with; some operations on the "meta" device need it."""
+    code = (
+        "import sys\n"
+        "from noisegen.models import load_noise_model, prepare_for_synthesis\n"
+        "prepare_for_synthesis(load_noise_model('default'), device='cpu', precision='float32')\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -156,7 +156,7 @@ def test_the_embedded_model_draws_the_same_pictures_in_a_process_limited_to_avx2
         image_id="a",
     )
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    limited = os.environ | {"ATEN_CPU_CAPABILITY": "avx2", "PYTHONPATH": paths}
+    limited = os.environ | {"OPENCV_CPU_DISABLE": "AVX512-SKX", "PYTHONPATH": paths}
     out = subprocess.run(
         [sys.executable, "-c", PICTURES], env=limited, capture_output=True, text=True, check=True
     )

@@ -14,6 +14,9 @@ from importlib.util import find_spec
 
 __all__ = ["compiled", "instruction_set", "kernels_on", "library", "load"]
 
+# CV_CPU_AVX512_SKX and CV_CPU_AVX2, for which OpenCV has no names in Python
+_OPENCV_FEATURES = {"avx512": 256, "avx2": 11}
+
 
 @cache
 def library() -> ctypes.CDLL | None:
@@ -54,7 +57,7 @@ def _usable() -> list[str]:
         return ["neon"]
     if platform.machine() != "x86_64":
         return []
-    import torch
+    # OpenCV is loaded sooner than PyTorch, and not every command needs that
+    import cv2
 
-    level = torch.backends.cpu.get_cpu_capability()
-    return {"AVX512": ["avx512", "avx2"], "AVX2": ["avx2"]}.get(level.split("_")[0], [])
+    return [name for name, feature in _OPENCV_FEATURES.items() if cv2.checkHardwareSupport(feature)]

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,8 @@ from noisegen.tiles import Tile
 
 __all__ = ["Pipeline", "open_pipeline", "thread_counts"]
 
-# Photographs are decoded ahead until these many pixels are waiting.
-AHEAD_PIXELS = 64_000_000
+# Photographs are decoded ahead until so many bytes wait for each worker; the one that exceeds them is the last.
+AHEAD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,29 @@ class _OpenRow:
     row: ManifestRow
     conditions: list[ChosenCondition]  # one for each variant
     cut: Future[_Cut]
-    pixels: int
+    size: int  # of the photograph's pixels, in bytes
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What the records of all tiles of one noisy version of a photograph share."""
+
+    row: ManifestRow
+    variant: int
+    chosen: ChosenCondition
+    split: str
+    extra: str
 
 
 @dataclass(frozen=True)
 class _PlannedTile:
-    row: ManifestRow
-    variant: int
+    version: _Version
     tile: Tile
-    chosen: ChosenCondition
     job: TileJob
 
     @property
     def key(self) -> str:
-        return tile_key_name(self.row.index, self.variant, self.tile.y, self.tile.x)
+        return tile_key_name(self.version.row.index, self.version.variant, self.tile.y, self.tile.x)
 
 
 class Pipeline:
@@ -98,6 +107,7 @@ class Pipeline:
         decoders, makers: threads for photographs, and threads from `tile_threads` for tiles.
         batch_size: number of tiles given to a maker thread at once.
         in_flight: number of batches that may wait for their turn.
+        ahead_bytes: photographs are decoded ahead until so much is waiting.
         stop: looked at between tiles.
         clock: counts where the time goes.
         repeated: rows that fail because their id is another row's.
@@ -114,6 +124,7 @@ class Pipeline:
         makers: ThreadPoolExecutor,
         batch_size: int,
         in_flight: int,
+        ahead_bytes: int,
         stop: StopRequest,
         clock: StageClock,
         repeated: RepeatedIds,
@@ -130,6 +141,7 @@ class Pipeline:
         self._makers = makers
         self._batch_size = batch_size
         self._in_flight = in_flight
+        self._ahead_bytes = ahead_bytes
         self._stop = stop
         self._clock = clock
 
@@ -179,6 +191,8 @@ class Pipeline:
                     if len(batch) == self._batch_size:
                         yield self._submit(batch)
                         batch = []
+                # the photograph, before the next one is waited for
+                del cut
                 yield RowDone()
             else:
                 if isinstance(item, ShardEnds) and batch:
@@ -191,15 +205,20 @@ class Pipeline:
         return self._makers.submit(self._make, batch)
 
     def _tiles_of(self, item: _OpenRow, cut: _Cut) -> Iterator[_PlannedTile]:
+        row, seed = item.row, self._config.seed
+        split = split_of(self._config.split, seed, row.id)
+        extra = json.dumps(row.extra, sort_keys=True, ensure_ascii=False)
         for variant, chosen in enumerate(item.conditions):
-            key = tile_key(self._config.seed, item.row.id, variant)
+            version = _Version(row, variant, chosen, split, extra)
+            key = tile_key(seed, row.id, variant)
             for t in cut.tiles:
                 job = self._engine.job(cut.picture, t.y, t.x, t.size, t.size, chosen.condition, key)
-                yield _PlannedTile(item.row, variant, t, chosen, job)
+                # a copy, so that tiles on their way do not keep the whole photograph in memory
+                yield _PlannedTile(version, t, replace(job, clean=job.clean.copy()))
 
     def _ahead(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         """Lets photographs be decoded while earlier ones are worked on."""
-        return look_ahead(self._open_rows(shards), _pixels, AHEAD_PIXELS)
+        return look_ahead(self._open_rows(shards), _size, self._ahead_bytes)
 
     def _open_rows(self, shards: Iterable[Shard]) -> Iterator[Event | _OpenRow]:
         items: Iterator[Event | Coming] = self._photographs.ahead(self._rows(shards))
@@ -216,8 +235,8 @@ class Pipeline:
             except InputError as error:
                 yield self._failed(row, error)
                 continue
-            cut = self._decoders.submit(self._cut, row, picture)
-            yield _OpenRow(row, conditions, cut, info.width * info.height)
+            size = info.width * info.height * info.channels * info.bits // 8
+            yield _OpenRow(row, conditions, self._decoders.submit(self._cut, row, picture), size)
 
     def _fetched(self, source: Future[EncodedPicture]) -> EncodedPicture:
         with self._clock.stage("idle", "wait for fetching"):
@@ -277,15 +296,15 @@ class Pipeline:
         return finished
 
     def _encode(self, planned: _PlannedTile, noisy: np.ndarray) -> FinishedTile:
-        row, tile, chosen = planned.row, planned.tile, planned.chosen
-        pictures = (noisy, planned.job.tile)
-        noisy_data, clean_data = (self._encode_picture(p, self._config.png_level) for p in pictures)
+        version, tile, clean = planned.version, planned.tile, planned.job.tile
+        row, chosen = version.row, version.chosen
+        noisy_data, clean_data = (self._encode_picture(p, self._config.png_level) for p in (noisy, clean))
         record = TileRecord(
             key=planned.key,
             row=row.index,
             id=row.id,
-            variant=planned.variant,
-            split=split_of(self._config.split, self._config.seed, row.id),
+            variant=version.variant,
+            split=version.split,
             y=tile.y,
             x=tile.x,
             tile_size=tile.size,
@@ -294,17 +313,17 @@ class Pipeline:
             iso_rule=chosen.rule,
             drawn=chosen.drawn,
             seed=self._config.seed,
-            noise_std=noise_std(noisy, planned.job.tile),
+            noise_std=noise_std(noisy, clean),
             noisy_pixels_xxh3=pixel_hash(noisy),
-            clean_pixels_xxh3=pixel_hash(planned.job.tile),
-            extra=json.dumps(row.extra, sort_keys=True, ensure_ascii=False),
+            clean_pixels_xxh3=pixel_hash(clean),
+            extra=version.extra,
         )
         return FinishedTile(noisy_data, clean_data, record)
 
 
 def thread_counts(workers: int) -> dict[str, int]:
     """Threads of a build by their kind, see `noisegen.synthesis.stages.Work`."""
-    return {"maker": workers, "decoder": max(1, workers // 4), "writer": 1}
+    return {"maker": workers, "decoder": max(1, workers // 2), "writer": 1}
 
 
 @contextmanager
@@ -340,6 +359,7 @@ def open_pipeline(
                 makers=makers,
                 batch_size=resolved.batch_size,
                 in_flight=2 * threads["maker"] + 2,
+                ahead_bytes=AHEAD_BYTES * threads["maker"],
                 stop=stop,
                 clock=clock,
                 repeated=repeated,
@@ -352,5 +372,5 @@ def _is_ready(item: Event | Future[list[FinishedTile]]) -> bool:
     return not isinstance(item, Future) or item.done()
 
 
-def _pixels(item: Event | _OpenRow) -> int:
-    return item.pixels if isinstance(item, _OpenRow) else 0
+def _size(item: Event | _OpenRow) -> int:
+    return item.size if isinstance(item, _OpenRow) else 0

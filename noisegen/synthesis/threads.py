@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from noisegen.synthesis.interrupt import Interrupted
 
 __all__ = ["usable_cores", "worker_threads"]
 
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+PROCESS_GROUPS = Path("/proc/self/cgroup")
 # for the threads of one pool, after a signal
 PATIENCE_SECONDS = 2.0
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of cores that this process may use: by its affinity, and by a container's quota, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _quota())))
+
+
+def _quota() -> float:
+    """Cores' worth of time that control groups (version 2) leave to this process and those beside it."""
+    quota = math.inf
+    try:
+        lines = PROCESS_GROUPS.read_text().splitlines()
+    except OSError:
+        return quota
+    for group in (line[3:] for line in lines if line.startswith("0::")):
+        # a limit holds for all groups below
+        place = CONTROL_GROUPS / group.lstrip("/")
+        for folder in (place, *place.parents):
+            try:
+                allowed, period = (folder / "cpu.max").read_text().split()
+                quota = min(quota, float(allowed) / float(period))
+            except (OSError, ValueError):  # there is none, or it is "max"
+                continue
+    return quota
 
 
 @contextmanager

@@ -141,7 +141,11 @@ class ConditionTable(nn.Module):
 
     def __init__(self, rows: int, out: int, std: float = 1.0) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.randn(rows, out) * std)
+        table = torch.empty(rows, out)
+        # where a checkpoint is about to be read, drawing would only load PyTorch's compiler, which takes seconds
+        if not table.is_meta:
+            table.normal_().mul_(std)
+        self.table = nn.Parameter(table)
 
     def forward(self, code: ConditionCode) -> Tensor:
         return code.blend(self.table[code.row])

@@ -1,6 +1,7 @@
 /* All kernels: one unit for each instruction set, so that the compiler sees everything. */
 #include "flow.h"
 #include "planes.h"
+#include "png.h"
 #include "published.h"
 #include "random.h"
 #include "signal.h"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,11 @@ import pyarrow.parquet as pq
 
 from noisegen.errors import InputError
 from noisegen.png import decode_png
+from noisegen.synthesis.files import FileRecord, record_file
 from noisegen.synthesis.formats.shard_files import ShardFiles, encode, remove_shard_files, shard_files
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import SCHEMA as RECORD_SCHEMA
-from noisegen.synthesis.records import FinishedTile
+from noisegen.synthesis.records import FinishedTile, record_columns
 
 __all__ = ["encode", "open_shard", "open_tiles", "remove_shards"]
 
@@ -43,6 +43,7 @@ _SCHEMA = _schema()
 
 class _ParquetFile:
     def __init__(self, path: Path) -> None:
+        self._path = path
         # neither dictionaries nor minima and maxima are of use for pictures
         self._writer = pq.ParquetWriter(
             path,
@@ -51,24 +52,31 @@ class _ParquetFile:
             use_dictionary=RECORD_SCHEMA.names,
             write_statistics=RECORD_SCHEMA.names,
         )
-        self._rows: list[dict[str, object]] = []
+        self._tiles: list[FinishedTile] = []
 
     def add(self, tile: FinishedTile) -> None:
-        name = f"{tile.record.key}.png"
-        pictures = {"noisy": tile.noisy, "clean": tile.clean}
-        images = {side: {"bytes": data, "path": name} for side, data in pictures.items()}
-        self._rows.append({**images, **asdict(tile.record)})
-        if len(self._rows) == ROW_GROUP_TILES:
+        self._tiles.append(tile)
+        if len(self._tiles) == ROW_GROUP_TILES:
             self._flush()
 
     def close(self) -> None:
-        if self._rows:
+        if self._tiles:
             self._flush()
         self._writer.close()
 
+    def record(self) -> FileRecord:
+        return record_file(self._path)
+
     def _flush(self) -> None:
-        rows, self._rows = self._rows, []
-        self._writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), row_group_size=len(rows))
+        tiles, self._tiles = self._tiles, []
+        names = pa.array([f"{tile.record.key}.png" for tile in tiles], pa.string())
+        images = [
+            pa.StructArray.from_arrays([pa.array(pictures, pa.binary()), names], fields=list(_IMAGE))
+            for pictures in ([tile.noisy for tile in tiles], [tile.clean for tile in tiles])
+        ]
+        columns = record_columns([tile.record for tile in tiles])
+        table = pa.Table.from_pydict({**dict(zip(SIDES, images, strict=True)), **columns}, schema=_SCHEMA)
+        self._writer.write_table(table, row_group_size=len(tiles))
 
 
 def open_shard(folder: DatasetFolder, shard: Shard) -> ShardFiles:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from noisegen.png import encode_png
-from noisegen.synthesis.files import FileRecord, put_in_place, record_file, sync
+from noisegen.synthesis.files import FileRecord, put_in_place, sync
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import FinishedTile
 
@@ -23,6 +23,10 @@ class TileFile(Protocol):
     def add(self, tile: FinishedTile) -> None: ...
 
     def close(self) -> None: ...
+
+    def record(self) -> FileRecord:
+        """What the closed file is."""
+        ...
 
 
 class ShardFiles:
@@ -55,11 +59,11 @@ class ShardFiles:
         for file in self._open.values():
             file.close()
         records: dict[str, FileRecord] = {}
-        for split in self._open:
+        for split, file in self._open.items():
             temporary = self._temporary(split)
             final = self._folder.split_folder(split) / "shards" / self._name
             sync(temporary)
-            records[final.relative_to(self._folder.root).as_posix()] = record_file(temporary)
+            records[final.relative_to(self._folder.root).as_posix()] = file.record()
             put_in_place(temporary, final)
         return records
 
