@@ -1,8 +1,9 @@
 """NM-FlowGAN for synthesis: the same function as `NMFlowGAN.sample`, arranged for speed.
 
-The layers of the flow are folded into one map per pixel (`affine_flow` and `fused_flow`); what depends on the condition
-alone is computed once and kept; convolutions run in channels-last layout, wide ones on a CPU by Winograd's algorithm,
-or in bfloat16 where asked for.
+The layers of the flow are folded into one map per pixel (`affine_flow` and `fused_flow`), which compiled kernels
+compute on a CPU where there are such (`compiled_flow`); what depends on the condition alone is computed once and kept; the
+generator's convolutions run in channels-last layout, wide ones on a CPU by Winograd's algorithm, or in bfloat16 where
+asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from noisegen import native
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.affine_flow import AffineFlow, pointwise
-from noisegen.models.nm_flowgan.compiled_flow import CompiledFilter, CompiledFlow
+from noisegen.models.nm_flowgan.compiled_flow import CompiledFilter, CompiledFlow, can_compile
 from noisegen.models.nm_flowgan.correlation import filter_latent
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, can_fuse
 from noisegen.models.nm_flowgan.layers import pixel_shuffle, pixel_unshuffle
@@ -63,7 +64,8 @@ class FusedNMFlowGAN:
                     and min(layer.in_channels, layer.out_channels) >= WINOGRAD_CHANNELS
                 ):
                     self.wide[layer] = winograd_weights(layer.weight, 2 if layer in deepest else 4)
-        self.kernels = native.library() if torch.device(device).type == "cpu" and self.config.latent else None
+        compiles = torch.device(device).type == "cpu" and can_compile(model.config)
+        self.kernels = native.library() if compiles else None
         self.exact = None if self.kernels is None else _exact(model)
         self.constants: dict[tuple[tuple[Condition, ...], float], _Constants] = {}
 
