@@ -1,9 +1,9 @@
 """NM-FlowGAN for synthesis: the same function as `NMFlowGAN.sample`, arranged for speed.
 
 The layers of the flow are folded into one map per pixel (`affine_flow` and `fused_flow`), which compiled kernels
-compute on a CPU where there are such (`compiled_flow`); what depends on the condition alone is computed once and kept; the
-generator's convolutions run in channels-last layout, wide ones on a CPU by Winograd's algorithm, or in bfloat16 where
-asked for.
+compute on a CPU where there are such (`compiled_flow`); what depends on the condition alone is computed once and kept;
+the generator's convolutions run in channels-last layout, wide ones on a CPU by Winograd's algorithm, or in bfloat16
+where asked for.
 """
 
 from __future__ import annotations
