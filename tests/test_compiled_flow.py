@@ -40,7 +40,7 @@ VARIANTS = [
     {"period": 1, "filter_size": 3},
     {"period": 1, "structure_stride": 1, "filter_size": 5},
     {"period": 1, "filter_size": 0},
-    {"filter_size": 9, "structure_depth": 1, "signal_widths": (5,)},
+    {"filter_size": 17, "structure_depth": 1, "signal_widths": (5,)},
     {"structure_modulated": False, "flow_blocks": 2},
     {"bit_depth": 12},
     {"bit_depth": 16, "channels": 1},
@@ -67,8 +67,8 @@ def assert_near(drawn: torch.Tensor, expected: torch.Tensor, model: NMFlowGAN) -
     """As near as float32 is to float64 here: noise has 10 to 30 grey levels."""
     levels = model.config.levels
     difference = (drawn.clamp(0, levels) - expected.clamp(0, levels)) / model.config.grey
-    assert difference.square().mean().sqrt() < 5e-5
-    assert difference.abs().max() < 1.5e-3
+    assert difference.square().mean().sqrt() < 1e-4
+    assert difference.abs().max() < 3e-3
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=lambda changes: ",".join(map(str, changes)) or "compact")
@@ -96,6 +96,15 @@ def test_a_hybrid_model_takes_its_filter_and_flow_from_the_kernels(monkeypatch: 
     with torch.inference_mode():
         expected = model.steps(clean, model.encode([A1600]), noise).noisy
     assert_near(unrounded(fast, clean, A1600, noise), expected, model)
+
+
+def test_a_filter_larger_than_the_kernels_take_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("compact", filter_size=19)
+    fast = fused(model, COMPILED[0], monkeypatch)
+    clean, noise = inputs(model, 44, 40)
+    assert fast.kernels is None
+    difference = fast.sample(clean, [A100], noise=noise) - model.sample(clean, [A100], noise=noise)
+    assert difference.abs().max() <= 1
 
 
 def test_pictures_of_a_batch_are_drawn_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:

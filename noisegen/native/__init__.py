@@ -37,12 +37,12 @@ def load(name: str) -> ctypes.CDLL:
 
 @cache
 def instruction_set() -> str | None:
-    """ "avx512", "avx2" or "neon": what `library` was compiled for; None where there is none to use."""
+    """What `library` was compiled for, "avx512", "avx2" or "neon"; None where there is none to use."""
     return next(iter(compiled()), None)
 
 
 def kernels_on(device: str) -> str:
-    """ "native" or "torch": whose kernels make noise on a device; their last bits differ."""
+    """Whose kernels make noise on a device, "native" or "torch"; their last bits differ."""
     return "native" if device == "cpu" and library() is not None else "torch"
 
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from noisegen.native.arrays import floats
 
-__all__ = ["Convolution", "Layer", "Network", "NetworkStruct", "filter_squares"]
+__all__ = ["LARGEST_KERNEL", "Convolution", "Layer", "Network", "NetworkStruct", "filter_squares"]
 
+# as in src/convolution.h
 GROUP = 6  # outputs that are summed at once
-REACH = 8  # of half a kernel, at most
+LARGEST_KERNEL = 17  # whose half is half a MARGIN
 
 # Winograd's F(4, 3): three taps to what six products need.
 POINTS = torch.tensor(
@@ -67,9 +68,9 @@ class Convolution:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, slope: float = 1.0) -> None:
         self.outputs, self.inputs, self.side, width = weight.shape
-        if self.side != width or width % 2 == 0 or width // 2 > REACH:
+        if self.side != width or width % 2 == 0 or width > LARGEST_KERNEL:
             raise ValueError(
-                f"a kernel must be square with an odd side of up to 17, not {tuple(weight.shape)}"
+                f"a kernel must be square with an odd side of up to {LARGEST_KERNEL}, not {tuple(weight.shape)}"
             )
         lacking = -self.outputs % GROUP
         sets = _cut(weight.double())

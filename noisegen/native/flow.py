@@ -15,7 +15,7 @@ from noisegen.native.convolution import Convolution, Layer, Network, NetworkStru
 
 __all__ = ["Flow", "Rendering"]
 
-FEW = 32  # values of a curve's table, at least, of which only the first may be meant
+FEW = 32  # values of a curve's table, at least, of which only the first may be meant; as in src/vector.h
 
 
 class _Rendering(ctypes.Structure):

@@ -7,12 +7,18 @@ import ctypes
 import torch
 from torch import Tensor
 
+from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.correlation import convolve_squares, filter_latent
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, Signal, Structure
-from noisegen.native.convolution import Convolution, Network, filter_squares
+from noisegen.native.convolution import LARGEST_KERNEL, Convolution, Network, filter_squares
 from noisegen.native.flow import Flow, Rendering
 
-__all__ = ["CompiledFilter", "CompiledFlow"]
+__all__ = ["CompiledFilter", "CompiledFlow", "can_compile"]
+
+
+def can_compile(config: NMFlowGANConfig) -> bool:
+    """Whether there are kernels for the filter of such a model, and for its flow if it `can_fuse`."""
+    return config.latent and config.filter_size <= LARGEST_KERNEL
 
 
 class CompiledFilter:

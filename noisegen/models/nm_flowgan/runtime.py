@@ -1,8 +1,9 @@
 """NM-FlowGAN for synthesis: the same function as `NMFlowGAN.sample`, arranged for speed.
 
-The layers of the flow are folded into one map per pixel (`affine_flow` and `fused_flow`); what depends on the condition
-alone is computed once and kept; convolutions run in channels-last layout, in bfloat16 where asked for. On a CPU the
-flow and, in float32, a wide generator run on the kernels of `noisegen.native` where those are there.
+The layers of the flow are folded into one map per pixel (`affine_flow` and `fused_flow`), and what depends on the
+condition alone is computed once and kept. On a CPU with compiled kernels those compute the flow (`compiled_flow`,
+`published_flow`) and, in float32, a wide generator (`wide_generator`). Elsewhere the generator's convolutions run in
+channels-last layout, in 16 bits where asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from noisegen import native
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.nm_flowgan.affine_flow import AffineFlow, pointwise
-from noisegen.models.nm_flowgan.compiled_flow import CompiledFilter, CompiledFlow
+from noisegen.models.nm_flowgan.compiled_flow import CompiledFilter, CompiledFlow, can_compile
 from noisegen.models.nm_flowgan.correlation import filter_latent
 from noisegen.models.nm_flowgan.cuda_layers import convolve_relu, has_fused_relu, pad_inputs, pad_outputs
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, can_fuse
@@ -74,7 +75,7 @@ class FusedNMFlowGAN:
                 assert isinstance(first, nn.Sequential) and isinstance(first[0], nn.Conv2d)
                 pad_inputs(first[0], CUDA_CHANNELS)
                 pad_outputs(generator.last, CUDA_CHANNELS)
-        compiled = on_cpu and (self.config.latent or PublishedFlow.fits(self.config))
+        compiled = on_cpu and (can_compile(self.config) or PublishedFlow.fits(self.config))
         self.kernels = native.library() if compiled else None
         self.exact = None if self.kernels is None else _exact(model)
         if dtype == torch.float16 and not can_fuse(model.config):

@@ -1,9 +1,10 @@
 /* Convolutions of rows of few channels: pixels of a row in the lanes, one weight for all of them.
  *
  * A row of a picture is `channels` lines of `stride` floats and MARGIN floats at the end; pixels begin MARGIN floats into
- * each line, and a line's margin is also what lies beyond the end of the line before. Rows are made four at a time. A column of the kernel's taps is cut into threes and what remains into ones. Threes are done by
- * Winograd's F(4, 3) across rows, with 6 products where 12 would be needed; along a row all taps are multiplied.
- * Each output is a sum in one order, so it depends neither on the width of vectors nor on its place in a block. */
+ * each line, and a line's margin is also what lies beyond the end of the line before. Rows are made four at a time. The
+ * rows of a kernel are cut into threes and what remains into ones: threes are done by Winograd's F(4, 3) down the
+ * picture, with 6 products where 12 would be needed; along a row all taps are multiplied. Each output is a sum in one
+ * order, so it depends neither on the width of vectors nor on its place in a block. */
 #pragma once
 
 #include "arena.h"
@@ -11,9 +12,9 @@
 #define MARGIN 16 /* no kernel reaches further than half of this beyond a line's ends */
 #define BAND 4    /* rows made at once */
 #define POINTS 6  /* rows that F(4, 3) takes */
-#define GROUP 6   /* outputs summed at once, so many vectors of pixels each */
+#define GROUP 6   /* outputs summed at once */
 #if LANES == 8
-#define SPAN 2
+#define SPAN 2 /* vectors of pixels summed at once: with GROUP as many as fit into the registers */
 #else
 #define SPAN 4
 #endif
@@ -52,7 +53,7 @@ INLINE void add_row(vf sum[GROUP][SPAN], const float *row, int64_t stride, int i
     }
 }
 
-/* Rows POINTS of them -> what F(4, 3) multiplies, [POINTS] rows. */
+/* POINTS rows of `floats` each to the POINTS rows that F(4, 3) multiplies. */
 static void transform_rows(const float *const *rows, float *to, int64_t floats) {
     for (int64_t x = 0; x < floats; x += LANES) {
         vf d[POINTS];
@@ -68,7 +69,7 @@ static void transform_rows(const float *const *rows, float *to, int64_t floats) 
     }
 }
 
-/* The row that F(4, 3) gives out from one lane's or vector's products. */
+/* One of the BAND rows that F(4, 3) makes of its products. */
 INLINE vf untransformed(const vf products[POINTS], int row) {
     vf sum = products[1] + products[2], difference = products[1] - products[2];
     vf wide_sum = products[3] + products[4], wide_difference = products[3] - products[4];

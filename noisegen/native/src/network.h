@@ -14,13 +14,14 @@ typedef struct {
     const float *factor; /* of each output behind tanh */
 } Network;
 
-/* A layer's input on its way: rows 4 * bands of which the ring holds the last. */
+/* What goes into a layer, or out of the last one, on its way: of its rows those that are still needed. */
 typedef struct {
     float *rows;
     int64_t channels, ring; /* of a row, and how many rows */
     int64_t done;           /* rows made so far */
 } Stage;
 
+/* A network on its way over a picture. */
 typedef struct {
     const Network *network;
     Squares squares;
@@ -32,6 +33,7 @@ typedef struct {
     float *transformed, *line;
 } Work;
 
+/* Row y of a stage; the ring is a whole number of bands. */
 INLINE float *row_at(const Work *work, int64_t stage, int64_t y) {
     const Stage *s = &work->stage[stage];
     return s->rows + y % s->ring * row_floats(s->channels, work->width);
