@@ -89,12 +89,14 @@ def model_alone(source: str | Path, batches: int) -> float:
     precision = synthesis_precision("auto", "cpu", latent=model.config.latent)
     engine = Engine(prepare_for_synthesis(model, device="cpu", precision=precision), device="cpu")
     clean = np.random.default_rng(0).integers(0, 256, (TILE, TILE, 3), dtype=np.uint8)
-    jobs = [[TileJob(clean, CONDITION, 1, 0, TILE * i)] for i in range(BATCH * batches)]
+    tiles = [TileJob(clean, CONDITION, 1, 0, TILE * i) for i in range(BATCH * batches)]
+    step = engine.tiles_at_once(TILE)
+    jobs = [tiles[start : start + step] for start in range(0, len(tiles), step)]
     with tile_threads(usable_cores()) as pool:
         list(pool.map(engine.run, jobs[: usable_cores()]))
         start = time.perf_counter()
         list(pool.map(engine.run, jobs))
-        return len(jobs) * TILE**2 / 1e6 / (time.perf_counter() - start)
+        return len(tiles) * TILE**2 / 1e6 / (time.perf_counter() - start)
 
 
 def encode_alone(photos: list[Path], tiles: int) -> float:

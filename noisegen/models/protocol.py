@@ -11,7 +11,7 @@ from noisegen.conditions import Condition, Vocabulary
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NoiseModel", "PreparedModel", "Randomness"]
+__all__ = ["BatchedModel", "NoiseModel", "PreparedModel", "Randomness"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,15 @@ class NoiseModel(Protocol):
         Raises:
             InputError: a camera or ISO that the model does not cover.
         """
+        ...
+
+
+@runtime_checkable
+class BatchedModel(NoiseModel, Protocol):
+    """A noise model that draws several pictures at once on a CPU, each the same to the last bit as alone."""
+
+    def pictures_at_once(self, height: int, width: int) -> int:
+        """How many pictures of a size to draw together."""
         ...
 
 

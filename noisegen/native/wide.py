@@ -15,10 +15,16 @@ __all__ = ["PANEL", "Projection", "Upsample2x2", "WinogradConv3x3", "interleave"
 # Output channels that the kernels take side by side, and the multiple that input channels must be.
 PANEL = 32
 INPUT_MULTIPLE = 16
-# Bytes of transformed patches and products that are worked on at once: with the weights they fill a core's L2 cache.
+# F(6x6, 3x3) multiplies less than F(4x4, 3x3), but has 64 weights for 36. Up to so many channels, in and out, it is the
+# faster one; wider layers have small pictures, which fill squares of 6 badly.
+SIX_UP_TO = 256
+# Bytes of transformed patches and products that are worked on at once: they stay in a core's L2 cache, or take as much
+# as the weights, which do not.
 WORKING_SET = 1_000_000
-# F(6x6, 3x3) multiplies less than F(4x4, 3x3), but has 64 weights for 36, which take the time of wider layers.
-SIX_UP_TO = 128
+# Patches are multiplied so many at once; fewer waste a part of the registers.
+ROWS = 14
+# Pixels that are upsampled at once: each panel of weights is read for all of them.
+PIXELS_AT_ONCE = 128
 # Kernel transforms G, by the side of the squares of results
 _KERNELS = {
     4: [
@@ -58,7 +64,7 @@ class _Upsampling(ctypes.Structure):
     """`Upsampling` of src/upsampling.h."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("batch", "height", "width", "inputs", "outputs")],
+        *[(name, ctypes.c_int64) for name in ("batch", "height", "width", "inputs", "outputs", "lines")],
         *[(name, ctypes.c_void_p) for name in ("x", "weights", "bias", "out", "scratch")],
     ]
 
@@ -114,10 +120,7 @@ class WinogradConv3x3:
         if skip is not None and (len(skip), *skip.shape[2:]) != (batch, height, width):
             raise ValueError(f"pictures of {list(x.shape)} and {list(skip.shape)} do not fit together")
         out = _empty(batch, self.outputs, height, width)
-        places = (self.m + 2) ** 2
-        budget = max(WORKING_SET, 2 * self.weights.numel()) // 4
-        patches = batch * -(-height // self.m) * -(-width // self.m)
-        patches = min(patches, max(14, budget // (places * (self.inputs + self.outputs)) // 14 * 14))
+        patches = self._at_once(batch * -(-height // self.m) * -(-width // self.m))
         call = _Convolution(
             *(self.m, batch, height, width, channels, skipped, self.outputs, patches),
             *(_pointer(x), None if skip is None else _pointer(skip)),
@@ -129,6 +132,12 @@ class WinogradConv3x3:
         call.scratch = scratch.data_ptr()
         kernels.noisegen_winograd(ctypes.byref(call))
         return out
+
+    def _at_once(self, patches: int) -> int:
+        """How many of so many patches to work on at once."""
+        each = 4 * (self.m + 2) ** 2 * (self.inputs + self.outputs)
+        budget = max(WORKING_SET, 4 * self.weights.numel())
+        return min(patches, max(ROWS, budget // each // ROWS * ROWS))
 
 
 class Upsample2x2:
@@ -153,9 +162,10 @@ class Upsample2x2:
         if channels != self.inputs:
             raise ValueError(f"the input must have {self.inputs} channels, not {channels}")
         out = _empty(batch, self.outputs, 2 * height, 2 * width)
-        scratch = torch.empty(width, channels + 16)
+        lines = min(height, max(1, PIXELS_AT_ONCE // width))
+        scratch = torch.empty(lines, width, channels + 16)
         call = _Upsampling(
-            *(batch, height, width, channels, self.outputs),
+            *(batch, height, width, channels, self.outputs, lines),
             *(_pointer(x), self.weights.data_ptr(), self.bias.data_ptr()),
             *(out.data_ptr(), scratch.data_ptr()),
         )

@@ -14,7 +14,7 @@ import torch
 
 from noisegen.conditions import Condition
 from noisegen.errors import InputError
-from noisegen.models.protocol import NoiseModel
+from noisegen.models.protocol import BatchedModel, NoiseModel
 from noisegen.synthesis.cuda_engine import CudaEngine, tiles_at_once
 from noisegen.synthesis.jobs import TileJob, no_numbers
 from noisegen.synthesis.randomness import batch_randomness, tile_key
@@ -34,9 +34,10 @@ __all__ = [
 class Engine:
     """A noise model on a CPU, or on one or several CUDA devices. `run` may be called from several threads at once.
 
-    On a CPU each tile is computed alone and by one thread (call it from `tile_threads`), because the batch
-    and the number of threads change the order of sums and so the last bits. Cores are used by running
-    several tiles side by side. On CUDA tiles go in batches of one size, see `noisegen.synthesis.cuda_engine`.
+    On a CPU each tile is computed by one thread (call it from `tile_threads`) and alone, unless the model is a
+    `BatchedModel`, because elsewhere the batch and the number of threads change the order of sums and so the
+    last bits. Cores are used by running several tiles side by side. On CUDA tiles go in batches of one size,
+    see `noisegen.synthesis.cuda_engine`.
 
     Args:
         model: a noise model that is already on ``device``.
@@ -66,7 +67,10 @@ class Engine:
 
     def tiles_at_once(self, tile_size: int) -> int:
         """How many tiles are computed together; `run` is best given a multiple of it."""
-        return 1 if self._cuda is None else tiles_at_once(tile_size, tile_size)
+        if self._cuda is not None:
+            return tiles_at_once(tile_size, tile_size)
+        side = tile_size + 2 * self.halo
+        return self.model.pictures_at_once(side, side) if isinstance(self.model, BatchedModel) else 1
 
     def job(
         self, picture: np.ndarray, y: int, x: int, height: int, width: int, condition: Condition, key: int
@@ -79,32 +83,47 @@ class Engine:
         """The noisy tiles, with the order, shape and type of the clean ones, which share one size."""
         if self._cuda is not None:
             return self._cuda.run(jobs)
-        return [self._sample(job) for job in jobs]
+        step = self.tiles_at_once(jobs[0].tile.shape[0]) if jobs else 1
+        groups = [jobs[start : start + step] for start in range(0, len(jobs), step)]
+        return [noisy for group in groups for noisy in self._sample(group)]
 
-    def _sample(self, job: TileJob) -> np.ndarray:
-        height, width, channels = job.clean.shape
+    def _sample(self, jobs: Sequence[TileJob]) -> list[np.ndarray]:
+        height, width, channels = jobs[0].clean.shape
         with torch.inference_mode():
-            noise = batch_randomness([job.key], [job.y], [job.x], height, width, channels)
+            noise = batch_randomness(
+                [job.key for job in jobs],
+                [job.y for job in jobs],
+                [job.x for job in jobs],
+                height,
+                width,
+                channels,
+            )
             noisy = self.model.sample(
-                _planes(job.clean), [job.condition], noise=noise, strength=self.noise_scale
+                _planes([job.clean for job in jobs]),
+                [job.condition for job in jobs],
+                noise=noise,
+                strength=self.noise_scale,
             )
             if noisy.isnan().any():
                 raise no_numbers()
-            return _picture(noisy, job.clean.dtype)[job.inner]
+            return [
+                _picture(planes, job.clean.dtype)[job.inner] for planes, job in zip(noisy, jobs, strict=True)
+            ]
 
 
-def _planes(picture: np.ndarray) -> torch.Tensor:
-    """[h, w, C] as float32 [1, C, h, w]; OpenCV takes channels apart faster than a transposed copy does."""
-    height, width, channels = picture.shape
-    planes = np.empty((1, channels, height, width), np.float32)
-    for channel, plane in enumerate(cv2.split(picture)):
-        planes[0, channel] = plane
+def _planes(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """[h, w, C] each as float32 [B, C, h, w]; OpenCV takes channels apart faster than a transposed copy does."""
+    height, width, channels = pictures[0].shape
+    planes = np.empty((len(pictures), channels, height, width), np.float32)
+    for index, picture in enumerate(pictures):
+        for channel, plane in enumerate(cv2.split(picture)):
+            planes[index, channel] = plane
     return torch.from_numpy(planes)
 
 
 def _picture(planes: torch.Tensor, dtype: np.dtype) -> np.ndarray:
-    """Whole values [1, C, h, w] as [h, w, C]."""
-    values = planes[0].numpy().astype(dtype)
+    """Whole values [C, h, w] as [h, w, C]."""
+    values = planes.numpy().astype(dtype)
     return values[0][..., None] if len(values) == 1 else cv2.merge(list(values))
 
 

@@ -51,13 +51,10 @@ class PublishedFlow:
         return plain and config.period == 1
 
     def __call__(self, clean: Tensor, uniform: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
-        """What the generator gets and the clean picture in whole levels, from three float32 [1, C, H, W]."""
-        clean, uniform, normal = (values[0].contiguous() for values in (clean, uniform, normal))
+        """What the generator gets and the clean picture in whole levels, from three float32 [C, H, W]."""
+        clean, uniform, normal = (values.contiguous() for values in (clean, uniform, normal))
         layers = [layer(clean, uniform) for layer in self.layers]
-        noise, base = pixel_noise(
-            self.kernels, layers, clean, uniform, normal, levels=self.levels, unit=self.unit
-        )
-        return noise[None], base[None]
+        return pixel_noise(self.kernels, layers, clean, uniform, normal, levels=self.levels, unit=self.unit)
 
     def _layer(self, layer: nn.Module, code: ConditionCode) -> _Layer:
         if isinstance(layer, ConditionalLinear):

@@ -42,6 +42,9 @@ __all__ = ["FusedNMFlowGAN"]
 
 # Conditions met in one run are few; interpolated ISO settings could be many.
 CACHED_CONDITIONS = 256
+
+# A wide generator reads hundreds of megabytes of weights each time: pictures of so many pixels share that.
+SHARED_PIXELS = 2**18
 # Tensor cores take channels by eights of 16 bits; fewer are filled up with zeros.
 CUDA_CHANNELS = 8
 
@@ -105,9 +108,15 @@ class FusedNMFlowGAN:
         self, clean: Tensor, condition: Sequence[Condition], *, noise: Randomness, strength: float = 1.0
     ) -> Tensor:
         """See `NoiseModel.sample`."""
+        if self.wide is not None and self.kernels is not None:
+            return self._published(clean, condition, noise, strength)
         if self.kernels is not None and len(clean) > 1:
             return self._one_by_one(clean, condition, noise, strength)
         return self.render(clean, noise, self.constants_of(tuple(condition), strength))
+
+    def pictures_at_once(self, height: int, width: int) -> int:
+        """See `BatchedModel.pictures_at_once`."""
+        return 1 if self.wide is None or self.kernels is None else max(1, SHARED_PIXELS // (height * width))
 
     def condition_rows(self, condition: Sequence[Condition]) -> Tensor:
         """See `PreparedModel.condition_rows`."""
@@ -124,6 +133,22 @@ class FusedNMFlowGAN:
         render = self.from_latents if self.config.latent else self.as_published
         noisy = render(clean, noise, constants)
         return noisy.floor_().clamp_(0, self.config.levels - 1)
+
+    def _published(
+        self, clean: Tensor, condition: Sequence[Condition], noise: Randomness, strength: float
+    ) -> Tensor:
+        """`sample` in the published order, the flow picture by picture and the generator for all."""
+        pixel, base = torch.empty_like(clean), torch.empty_like(clean)
+        for index, one in enumerate(condition):
+            flow = self.constants_of((one,), strength).published
+            assert flow is not None
+            pixel[index], base[index] = flow(clean[index], noise.uniform[index], noise.normal[index])
+        noisy = self._in_levels(self.generate(pixel, clean, None), base, strength)
+        return noisy.floor_().clamp_(0, self.config.levels - 1)
+
+    def _in_levels(self, generated: Tensor, base: Tensor, strength: float) -> Tensor:
+        """Noisy pixel values half a level higher, from the generator's output, which is overwritten."""
+        return generated.mul_(strength * PUBLISHED_UNIT * self.config.grey).add_(base).add_(0.5)
 
     def _one_by_one(
         self, clean: Tensor, condition: Sequence[Condition], noise: Randomness, strength: float
@@ -152,13 +177,12 @@ class FusedNMFlowGAN:
 
     def as_published(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
         """`NMFlowGAN.steps` in the published order, up to rounding, half a level higher."""
-        unit = PUBLISHED_UNIT * self.config.grey
         if constants.published is not None:
-            pixel, base = constants.published(clean, noise.uniform, noise.normal)
+            single = constants.published(clean[0], noise.uniform[0], noise.normal[0])
+            pixel, base = (values[None] for values in single)
         else:
             pixel, base = self.pixel_noise(clean, noise, constants)
-        generated = self.generate(pixel, clean, constants.levels)
-        return generated.mul_(constants.strength * unit).add_(base).add_(0.5)
+        return self._in_levels(self.generate(pixel, clean, constants.levels), base, constants.strength)
 
     def pixel_noise(self, clean: Tensor, noise: Randomness, constants: _Constants) -> tuple[Tensor, Tensor]:
         """What the generator gets and the clean picture in whole levels, as `NMFlowGAN.pixel_steps`."""
