@@ -15,12 +15,12 @@ __all__ = ["PANEL", "Projection", "Upsample2x2", "WinogradConv3x3", "interleave"
 # Output channels that the kernels take side by side, and the multiple that input channels must be.
 PANEL = 32
 INPUT_MULTIPLE = 16
-# F(6x6, 3x3) multiplies less than F(4x4, 3x3), but has 64 weights for 36. Up to so many channels, in and out, it is the
-# faster one; wider layers have small pictures, which fill squares of 6 badly.
-SIX_UP_TO = 256
-# Bytes of transformed patches and products that are worked on at once: they stay in a core's L2 cache, or take as much
-# as the weights, which do not.
-WORKING_SET = 1_000_000
+# F(6x6, 3x3) multiplies less than F(4x4, 3x3), but has 64 weights for 36: up to so many channels it is the faster one.
+SIX_UP_TO = 128
+# Outputs whose products are made and transformed back at once, and the bytes of patches and products worked on at once:
+# both stay in a core's L2 cache, while weights stream by. Wide layers' patches take a share of what the weights take.
+GROUP = 64
+WORKING_SET, SHARE_OF_WEIGHTS = 1_200_000, 0.25
 # Patches are multiplied so many at once; fewer waste a part of the registers.
 ROWS = 14
 # Pixels that are upsampled at once: each panel of weights is read for all of them.
@@ -54,7 +54,7 @@ class _Convolution(ctypes.Structure):
     _fields_ = [
         *[
             (name, ctypes.c_int64)
-            for name in ("m", "batch", "height", "width", "inputs", "skipped", "outputs", "patches")
+            for name in ("m", "batch", "height", "width", "inputs", "skipped", "outputs", "patches", "group")
         ],
         *[(name, ctypes.c_void_p) for name in ("x", "skip", "weights", "bias", "out", "pooled", "scratch")],
     ]
@@ -100,7 +100,9 @@ class WinogradConv3x3:
         places = torch.einsum("ip,ocpq,jq->ijco", kernel, weight.double(), kernel).flatten(0, 1)
         padded = torch.zeros(len(places), self.inputs, self.outputs)
         padded[:, :channels] = places
-        self.weights = padded.unflatten(2, (-1, PANEL)).transpose(1, 2).contiguous()
+        self.group = min(self.outputs, GROUP)
+        panels = padded.unflatten(2, (-1, self.group // PANEL, PANEL))  # [places, in, groups, panels, 32]
+        self.weights = panels.permute(2, 0, 3, 1, 4).contiguous()
         self.bias = bias.float().contiguous()
 
     def __call__(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
@@ -122,7 +124,7 @@ class WinogradConv3x3:
         out = _empty(batch, self.outputs, height, width)
         patches = self._at_once(batch * -(-height // self.m) * -(-width // self.m))
         call = _Convolution(
-            *(self.m, batch, height, width, channels, skipped, self.outputs, patches),
+            *(self.m, batch, height, width, channels, skipped, self.outputs, patches, self.group),
             *(_pointer(x), None if skip is None else _pointer(skip)),
             *(self.weights.data_ptr(), self.bias.data_ptr(), out.data_ptr()),
             None if pooled is None else pooled.data_ptr(),
@@ -135,8 +137,8 @@ class WinogradConv3x3:
 
     def _at_once(self, patches: int) -> int:
         """How many of so many patches to work on at once."""
-        each = 4 * (self.m + 2) ** 2 * (self.inputs + self.outputs)
-        budget = max(WORKING_SET, 4 * self.weights.numel())
+        each = 4 * (self.m + 2) ** 2 * (self.inputs + self.group)
+        budget = max(WORKING_SET, int(SHARE_OF_WEIGHTS * 4 * self.weights.numel()))
         return min(patches, max(ROWS, budget // each // ROWS * ROWS))
 
 

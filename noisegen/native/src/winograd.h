@@ -17,9 +17,10 @@ typedef struct {
     int64_t inputs, skipped;      /* channels of x and of skip, multiples of 16 */
     int64_t outputs;              /* channels of out, a multiple of 32 */
     int64_t patches;              /* patches worked on at once */
+    int64_t group;                /* outputs worked on at once, a multiple of 32 */
     const float *x;               /* [batch, height, width, inputs] */
     const float *skip;            /* [batch, height, width, skipped], further channels, or NULL */
-    const float *weights;         /* [(m + 2)^2, outputs / 32, inputs + skipped, 32] */
+    const float *weights;         /* [outputs / group, (m + 2)^2, group / 32, inputs + skipped, 32] */
     const float *bias;            /* [outputs] */
     float *out;                   /* [batch, height, width, outputs], after ReLU */
     float *pooled;                /* [batch, height / 2, width / 2, outputs], the largest of 2 x 2 each, or NULL */
@@ -32,7 +33,7 @@ INLINE size_t patch_length(int64_t m, size_t channels) { return (m + 2) * (m + 2
 
 /* Number of floats that `scratch` has to hold. */
 EXPORT int64_t noisegen_winograd_scratch(const Convolution *c) {
-    return c->patches * (patch_length(c->m, c->inputs + c->skipped) + patch_length(c->m, c->outputs));
+    return c->patches * (patch_length(c->m, c->inputs + c->skipped) + patch_length(c->m, c->group));
 }
 
 INLINE void transform_in_4(vf *to, size_t step, vf d0, vf d1, vf d2, vf d3, vf d4, vf d5) {
@@ -159,15 +160,18 @@ INLINE void transform_products(const int m, const float *from, size_t next, vf b
     }
 }
 
-INLINE void write_results(const int m, const Convolution *c, Place at, const float *from, size_t next) {
+/* A group of outputs, from channel `offset` on. */
+INLINE void write_results(
+    const int m, const Convolution *c, Place at, int64_t offset, const float *from, size_t next) {
     const int64_t rows = c->height - at.y < m ? c->height - at.y : m;
     const int64_t columns = c->width - at.x < m ? c->width - at.x : m;
-    float *out = c->out + ((at.index * c->height + at.y) * c->width + at.x) * c->outputs;
+    float *out = c->out + ((at.index * c->height + at.y) * c->width + at.x) * c->outputs + offset;
     const int64_t half = c->width / 2;
-    float *pooled = c->pooled ? c->pooled + ((at.index * (c->height / 2) + at.y / 2) * half + at.x / 2) * c->outputs : NULL;
+    const int64_t pool = (at.index * (c->height / 2) + at.y / 2) * half + at.x / 2;
+    float *pooled = c->pooled ? c->pooled + pool * c->outputs + offset : NULL;
     vf results[36];
-    for (int64_t first = 0; first < c->outputs; first += LANES) {
-        transform_products(m, from + first, next, load(c->bias + first), results);
+    for (int64_t first = 0; first < c->group; first += LANES) {
+        transform_products(m, from + first, next, load(c->bias + offset + first), results);
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < columns; j++) {
                 float *to = out + (i * c->width + j) * c->outputs + first;
@@ -186,7 +190,7 @@ INLINE void write_results(const int m, const Convolution *c, Place at, const flo
 INLINE void convolve(const int m, const Convolution *c) {
     const int places = (m + 2) * (m + 2);
     const int64_t all_patches = c->batch * ((c->height + m - 1) / m) * ((c->width + m - 1) / m);
-    const size_t k = c->inputs + c->skipped, n = c->outputs;
+    const size_t k = c->inputs + c->skipped, n = c->group;
     const size_t next_in = place_length(k), next_out = place_length(n);
     const size_t row_in = patch_length(m, k), row_out = patch_length(m, n);
     float *transformed = c->scratch, *products = c->scratch + c->patches * row_in;
@@ -198,12 +202,15 @@ INLINE void convolve(const int m, const Convolution *c) {
             transform_source(m, c, at, c->x, c->inputs, to, next_in);
             if (c->skip) transform_source(m, c, at, c->skip, c->skipped, to + c->inputs, next_in);
         }
-        for (int place = 0; place < places; place++)
-            multiply(
-                count, n, k, transformed + place * next_in, row_in, c->weights + place * k * n, NULL,
-                products + place * next_out, row_out);
-        for (int64_t p = 0; p < count; p++)
-            write_results(m, c, place_of(c, first + p), products + p * row_out, next_out);
+        for (int64_t offset = 0; offset < c->outputs; offset += n) {
+            const float *weights = c->weights + offset * places * k;
+            for (int place = 0; place < places; place++)
+                multiply(
+                    count, n, k, transformed + place * next_in, row_in, weights + place * k * n, NULL,
+                    products + place * next_out, row_out);
+            for (int64_t p = 0; p < count; p++)
+                write_results(m, c, place_of(c, first + p), offset, products + p * row_out, next_out);
+        }
     }
 }
 
