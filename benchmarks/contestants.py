@@ -130,6 +130,8 @@ def build(manifest: Path, model: str | Path, out: Path) -> float:
         allow_outside=True,
         quiet=True,
     )
+    if summary.failures:
+        raise RuntimeError(f"{summary.failures} rows failed: see {out}/failures.jsonl")
     return summary.megapixels / summary.seconds
 
 

@@ -47,12 +47,18 @@ def bundled_photos() -> list[Path]:
     return [Path(spec.origin).parent / "data" / name for name in PHOTOS]
 
 
+def write_manifest(path: Path, photos: list[Path]) -> None:
+    """Rows of photographs, some of them several times under other ids."""
+    ids = [f"{index:04d}" for index in range(len(photos))]
+    pq.write_table(pa.table({"id": ids, "path": [str(photo) for photo in photos]}), path)
+
+
 def measure(photos: list[Path], repeats: int, folder: Path) -> dict[str, Any]:
     """Rates of all contestants, what they need, and what the machine is."""
     paper = run.paper_checkpoint(folder)
     many, few = folder / "many.parquet", folder / "few.parquet"
-    pq.write_table(pa.table({"path": [str(p) for p in photos] * 40}), many)
-    pq.write_table(pa.table({"path": [str(p) for p in photos] * 2}), few)
+    write_manifest(many, photos * 40)
+    write_manifest(few, photos * 2)
     calls: dict[str, Callable[[int], tuple[Any, ...]]] = {
         CEILING: lambda _: (run.matrix_product, 2048),
         NAIVE_MODEL: lambda _: (run.naive_model, paper, 8),
