@@ -62,7 +62,7 @@ def measure(photos: list[Path], repeats: int, folder: Path) -> dict[str, Any]:
     calls: dict[str, Callable[[int], tuple[Any, ...]]] = {
         CEILING: lambda _: (run.matrix_product, 2048),
         NAIVE_MODEL: lambda _: (run.naive_model, paper, 8),
-        "model alone, paper size": lambda _: (run.model_alone, paper, 1),
+        "model alone, paper size": lambda _: (run.model_alone, paper, 2),
         "model alone, embedded": lambda _: (run.model_alone, "default", 8),
         NAIVE_LOOP: lambda _: (run.naive_loop, paper, photos, 8, folder),
         ENCODE: lambda _: (run.encode_alone, photos, 2000),

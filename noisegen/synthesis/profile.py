@@ -255,8 +255,7 @@ def _advice(
     if limit == "synthesize" and config.device == "cuda":
         return "noise is computed all the time; a faster GPU helps, more cores do not"
     if limit == "synthesize":
-        precision = ", or --precision bfloat16 on CPUs with AMX" if config.precision == "float32" else ""
-        return f"noise is computed all the time; {more_cores} or a GPU help{precision}"
+        return f"noise is computed all the time; {more_cores} or a GPU help"
     if limit == "encode":
         larger = "--png-level stored (files a quarter larger) or " if config.png_level in LEVELS else ""
         return f"pictures are compressed all the time; {larger}{more_cores} help"
