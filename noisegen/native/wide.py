@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from noisegen.native import library
+from noisegen.native.convolution import POINTS
 
 __all__ = ["PANEL", "Projection", "Upsample2x2", "WinogradConv3x3", "interleave"]
 
@@ -27,24 +28,20 @@ ROWS = 14
 PIXELS_AT_ONCE = 128
 # Kernel transforms G, by the side of the squares of results
 _KERNELS = {
-    4: [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ],
-    6: [
-        [1, 0, 0],
-        [-2 / 9, -2 / 9, -2 / 9],
-        [-2 / 9, 2 / 9, -2 / 9],
-        [1 / 90, 1 / 45, 2 / 45],
-        [1 / 90, -1 / 45, 2 / 45],
-        [32 / 45, 16 / 45, 8 / 45],
-        [32 / 45, -16 / 45, 8 / 45],
-        [0, 0, 1],
-    ],
+    4: POINTS,
+    6: torch.tensor(
+        [
+            [1, 0, 0],
+            [-2 / 9, -2 / 9, -2 / 9],
+            [-2 / 9, 2 / 9, -2 / 9],
+            [1 / 90, 1 / 45, 2 / 45],
+            [1 / 90, -1 / 45, 2 / 45],
+            [32 / 45, 16 / 45, 8 / 45],
+            [32 / 45, -16 / 45, 8 / 45],
+            [0, 0, 1],
+        ],
+        dtype=torch.float64,
+    ),
 }
 
 
@@ -96,7 +93,7 @@ class WinogradConv3x3:
             raise ValueError(f"output channels must be a multiple of {PANEL}, not {self.outputs}")
         self.inputs = -(-channels // INPUT_MULTIPLE) * INPUT_MULTIPLE
         self.m = 6 if max(self.inputs, self.outputs) <= SIX_UP_TO else 4
-        kernel = torch.tensor(_KERNELS[self.m], dtype=torch.float64)
+        kernel = _KERNELS[self.m]
         places = torch.einsum("ip,ocpq,jq->ijco", kernel, weight.double(), kernel).flatten(0, 1)
         padded = torch.zeros(len(places), self.inputs, self.outputs)
         padded[:, :channels] = places
