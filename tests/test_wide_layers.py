@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,12 @@ from nm_flowgan_fixtures import A100, A400, A1600, inputs, tiny_model
 from torch import Tensor
 
 from noisegen import native
+from noisegen.models import prepare_for_synthesis
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT
 from noisegen.models.nm_flowgan.published_flow import PublishedFlow
 from noisegen.models.nm_flowgan.wide_generator import WideGenerator
 from noisegen.native.wide import Projection, Upsample2x2, WinogradConv3x3, interleave
+from noisegen.synthesis.engine import Engine, TileJob
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="noisegen is installed without its kernels")
 
@@ -148,3 +151,13 @@ def test_published_flow_is_the_models_on_every_instruction_set(
             # Rounding to whole levels makes one level of the last bits of a few.
             differences = (results[0][0] - expected[0]).abs() * unit
             assert differences.max() < 1.001 and (differences > 0.5).float().mean() < 0.01
+
+
+def test_tiles_drawn_together_are_those_drawn_alone() -> None:
+    model = tiny_model("paper", unet_width=64, unet_depth=2)
+    engine = Engine(prepare_for_synthesis(model, device="cpu"))
+    clean = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
+    jobs = [TileJob(tile, (A400, A100)[i % 2], 5, 0, 64 * i) for i, tile in enumerate(clean)]
+    assert engine.tiles_at_once(64) > len(jobs)
+    for together, job in zip(engine.run(jobs), jobs, strict=True):
+        assert np.array_equal(together, engine.run([job])[0])
