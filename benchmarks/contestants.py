@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -22,6 +21,7 @@ from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.png import encode_png
 from noisegen.synthesis.build import build_dataset
 from noisegen.synthesis.engine import Engine, TileJob, keep_freed_memory, tile_threads
+from noisegen.synthesis.memory import peak_resident_bytes
 from noisegen.synthesis.threads import usable_cores
 from noisegen.tiles import tile_grid
 
@@ -150,7 +150,7 @@ def matrix_product(size: int) -> float:
 def measured(run: Callable[..., float], *arguments: Any) -> tuple[float, int]:
     """What `run` returns, and the most memory in bytes that its process has occupied so far."""
     result = run(*arguments)
-    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return result, peak_resident_bytes()
 
 
 def in_turns(

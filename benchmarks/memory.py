@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -34,10 +33,11 @@ from noisegen.png import encode_png
 BUILD = """
 import sys
 from noisegen.synthesis.build import build_dataset
+from noisegen.synthesis.memory import peak_resident_bytes
 manifest, output, model, workers = sys.argv[1:]
 summary = build_dataset(manifest, output, model=model, workers=int(workers), quiet=True)
 assert summary.tiles and not summary.failures, summary
-print("VmHWM", open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+print(peak_resident_bytes())
 """
 
 
@@ -72,7 +72,7 @@ def peak(folder: Path, photograph: Path, count: int, model: Path, workers: int) 
         arguments = [str(manifest), f"{output}/dataset", str(model), str(workers)]
         run = [sys.executable, "-c", BUILD, *arguments]
         text = subprocess.run(run, check=True, capture_output=True, text=True).stdout
-    return int(re.findall(r"VmHWM (\d+)", text)[0]) / 1024
+    return int(text.split()[-1]) / 2**20
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ float32 as the name says. Rates are medians over `--repeats` turns.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import shutil
 import statistics
@@ -23,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from photographs import photographs, write_manifest
 from precision import paper_size
 from torch import nn
 
@@ -51,7 +49,6 @@ from noisegen.synthesis.threads import usable_cores
 TILE = 256
 BATCH = tiles_at_once(TILE, TILE)
 DEVICE = torch.device("cuda:0")
-PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "retina.jpg", "rocket.jpg")
 
 
 def seconds(work: Callable[[], object], *, warm: int = 3, least: float = 0.5) -> float:
@@ -241,16 +238,6 @@ def generator_rate(fast: FusedNMFlowGAN) -> float:
         return BATCH / seconds(recorded(lambda: fast.generate(values, values, None)))
 
 
-def photographs(folder: Path | None) -> list[Path]:
-    """Those given, or those that come with scikit-image."""
-    if folder is not None:
-        return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif"))
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise SystemExit("install scikit-image (pip install 'noisegen[demo]') or give --photos FOLDER")
-    return [Path(spec.origin).parent / "data" / name for name in PHOTOS]
-
-
 def end_to_end(photos: list[Path], folder: Path, tiles: int, repeats: int) -> dict[str, Any]:
     """Photographs in, shards out: tiles per second, and where the threads' time went."""
     paper = folder / "paper.safetensors"
@@ -259,8 +246,7 @@ def end_to_end(photos: list[Path], folder: Path, tiles: int, repeats: int) -> di
     for name, model, wanted in (("embedded", "default", tiles), ("paper size", str(paper), tiles // 2)):
         manifest = folder / f"{name}.parquet"
         copies = -(-wanted // (4 * len(photos)))
-        ids = [f"{index}" for index in range(copies * len(photos))]
-        pq.write_table(pa.table({"path": [str(p) for p in photos] * copies, "id": ids}), manifest)
+        write_manifest(manifest, photos * copies)
         rates = []
         for turn in range(repeats):
             out = folder / f"{name} {turn}"

@@ -14,7 +14,6 @@ machine disturbs all alike.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import multiprocessing
 import statistics
@@ -26,31 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import contestants as run
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from performance_page import Row, machine, table, update_page
+from photographs import photographs, write_manifest
 
 from noisegen.devices import synthesis_precision
 from noisegen.native import instruction_set
 from noisegen.synthesis.threads import usable_cores
 
-PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "retina.jpg", "rocket.jpg")
 NAIVE_MODEL, NAIVE_LOOP = "naive loop, model alone", "naive loop, photographs to PNG files"
 ENCODE, CEILING = "encoding alone, both PNG files", "float32 matrix product"
-
-
-def bundled_photos() -> list[Path]:
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise SystemExit("scikit-image has no photographs here; give --photos FOLDER")
-    return [Path(spec.origin).parent / "data" / name for name in PHOTOS]
-
-
-def write_manifest(path: Path, photos: list[Path]) -> None:
-    """Rows of photographs, some of them several times under other ids."""
-    ids = [f"{index:04d}" for index in range(len(photos))]
-    pq.write_table(pa.table({"id": ids, "path": [str(photo) for photo in photos]}), path)
 
 
 def measure(photos: list[Path], repeats: int, folder: Path) -> dict[str, Any]:
@@ -128,8 +112,7 @@ def main() -> None:
         "--report", type=Path, help="folder of cpu.json and cpu.svg, beside which lies the page"
     )
     arguments = parser.parse_args()
-    given = arguments.photos
-    photos = bundled_photos() if given is None else sorted(p for p in given.iterdir() if p.is_file())
+    photos = photographs(arguments.photos)
     with tempfile.TemporaryDirectory() as name:
         record = measure(photos, arguments.repeats, Path(name))
     rows = rows_of(record)

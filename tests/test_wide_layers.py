@@ -16,6 +16,8 @@ from noisegen.models import prepare_for_synthesis
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT
 from noisegen.models.nm_flowgan.published_flow import PublishedFlow
 from noisegen.models.nm_flowgan.wide_generator import WideGenerator
+from noisegen.native.convolution import Convolution, Network
+from noisegen.native.flow import Flow, Rendering
 from noisegen.native.wide import Projection, Upsample2x2, WinogradConv3x3, interleave
 from noisegen.synthesis.engine import Engine, TileJob
 
@@ -161,3 +163,10 @@ def test_tiles_drawn_together_are_those_drawn_alone() -> None:
     assert engine.tiles_at_once(64) > len(jobs)
     for together, job in zip(engine.run(jobs), jobs, strict=True):
         assert np.array_equal(together, engine.run([job])[0])
+
+
+def test_a_network_of_more_outputs_than_the_picture_has_channels_is_no_part_of_the_compact_flow() -> None:
+    layer = Convolution(torch.ones(6, 3, 1, 1))
+    rendering = Rendering(torch.zeros(3, 1, 1), None, 0.0, None, None)
+    with pytest.raises(ValueError, match="different numbers of channels"):
+        Flow([Network([layer], torch.ones(6), 1)], rendering)

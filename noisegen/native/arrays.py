@@ -7,7 +7,7 @@ from ctypes import c_void_p
 import torch
 from torch import Tensor
 
-__all__ = ["floats"]
+__all__ = ["check_memory", "floats"]
 
 
 def floats(values: Tensor, *shape: int) -> c_void_p:
@@ -20,3 +20,13 @@ def floats(values: Tensor, *shape: int) -> c_void_p:
     if kind != (torch.float32, "cpu", shape, True):
         raise ValueError(f"a kernel needs contiguous float32 {shape} on the CPU, not {kind}")
     return c_void_p(values.data_ptr())
+
+
+def check_memory(status: int) -> None:
+    """Looks at what a kernel returned that takes memory of its own.
+
+    Raises:
+        MemoryError: there was none.
+    """
+    if status:
+        raise MemoryError("no memory for rows of the picture")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisegen.native.arrays import floats
+from noisegen.native.arrays import check_memory, floats
 
 __all__ = ["LARGEST_KERNEL", "Convolution", "Layer", "Network", "NetworkStruct", "filter_squares"]
 
@@ -150,6 +150,5 @@ def filter_squares(kernels: ctypes.CDLL, filter: Convolution, picture: Tensor, s
         floats(picture, channels, height, width),
         floats(out, channels, height, width),
     )
-    if status:
-        raise MemoryError("no memory for rows of the picture")
+    check_memory(status)
     return out

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisegen.native.arrays import floats
+from noisegen.native.arrays import check_memory, floats
 from noisegen.native.convolution import Convolution, Layer, Network, NetworkStruct
 
 __all__ = ["Flow", "Rendering"]
@@ -97,7 +97,7 @@ class Flow:
         filter: Convolution | None = None,
         period: int = 1,
     ) -> None:
-        if any(network.channels != rendering.channels for network in networks):
+        if any({network.channels, network.outputs} != {rendering.channels} for network in networks):
             raise ValueError("networks and rendering are of different numbers of channels")
         # ctypes keeps no objects alive to which a structure holds addresses
         self.parts = tuple(networks), rendering, filter
@@ -122,6 +122,5 @@ class Flow:
             *map(c_int64, shape),
             *(floats(values, *shape) for values in (latent, clean, uniform, noisy)),
         )
-        if status:
-            raise MemoryError("no memory for rows of the picture")
+        check_memory(status)
         return noisy

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisegen.native.arrays import floats
+from noisegen.native.arrays import check_memory, floats
 from noisegen.native.convolution import Convolution, Layer, Network
 
 __all__ = ["AffineLayer", "Norm", "Signal", "pixel_noise", "structure"]
@@ -98,7 +98,7 @@ class Signal:
             floats(uniform, *shape),
             floats(out, *out.shape),
         )
-        _check(status)
+        check_memory(status)
         return out
 
 
@@ -116,7 +116,7 @@ def structure(kernels: ctypes.CDLL, network: Network, clean: Tensor, uniform: Te
         *(floats(values, *shape) for values in (clean, uniform)),
         floats(out, *out.shape),
     )
-    _check(status)
+    check_memory(status)
     return out
 
 
@@ -169,8 +169,3 @@ def pixel_noise(
     )
     kernels.noisegen_published(ctypes.byref(call))
     return noise, base
-
-
-def _check(status: int) -> None:
-    if status:
-        raise MemoryError("no memory for rows of the picture")
