@@ -128,9 +128,27 @@ class Manifest:
         Raises:
             UsageError: the file changed or is damaged.
         """
-        for position, batch in self._batches(start, stop):
-            for offset in range(max(0, start - position), min(batch.num_rows, stop - position)):
-                yield self._row(position + offset, batch, offset)
+        return self.slices([(start, stop)])
+
+    def slices(self, slices: Iterable[tuple[int, int]]) -> Iterator[ManifestRow | BadRow]:
+        """The rows of several slices (start, stop), as `rows`; the file is read once if they rise.
+
+        Raises:
+            UsageError: the file changed or is damaged.
+        """
+        batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
+        position, batch = 0, None
+        for start, stop in slices:
+            index = start
+            while index < min(stop, self.num_rows):
+                if batch is None or not position <= index < position + batch.num_rows:
+                    # to go on is faster than to begin again, unless much lies between
+                    if batch is None or not position <= index < position + _ROW_GROUP_ROWS:
+                        batches = self._batches(index, self.num_rows)
+                    position, batch = next(batches)
+                    continue
+                yield self._row(index, batch, index - position)
+                index += 1
 
     def ids(self, stop: int) -> Iterator[str | None]:
         """The ids of the rows before ``stop``, in order, as `rows` gives them; None for a row without one.

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -243,9 +244,11 @@ class Pipeline:
             return self._stop.result(source)
 
     def _rows(self, shards: Iterable[Shard]) -> Iterator[Event | ManifestRow]:
-        for shard in shards:
+        ordered = list(shards)
+        rows = self._manifest.slices((shard.start, shard.stop) for shard in ordered)
+        for shard in ordered:
             yield ShardBegins(shard)
-            for row in self._manifest.rows(shard.start, shard.stop):
+            for row in islice(rows, shard.stop - shard.start):
                 self._stop.check()
                 if isinstance(row, BadRow):
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
