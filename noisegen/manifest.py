@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -128,17 +128,18 @@ class Manifest:
         Raises:
             UsageError: the file changed or is damaged.
         """
-        return self.slices([(start, stop)])
+        return self.reader()(start, stop)
 
-    def slices(self, slices: Iterable[tuple[int, int]]) -> Iterator[ManifestRow | BadRow]:
-        """The rows of several slices (start, stop), as `rows`; the file is read once if they rise.
+    def reader(self) -> Callable[[int, int], Iterator[ManifestRow | BadRow]]:
+        """A function like `rows` that goes on in the file where its last call ended, if it can.
 
-        Raises:
-            UsageError: the file changed or is damaged.
+        What one call gives must have been taken before the next.
         """
         batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
         position, batch = 0, None
-        for start, stop in slices:
+
+        def rows(start: int, stop: int) -> Iterator[ManifestRow | BadRow]:
+            nonlocal batches, position, batch
             index = start
             while index < min(stop, self.num_rows):
                 if batch is None or not position <= index < position + batch.num_rows:
@@ -149,6 +150,8 @@ class Manifest:
                     continue
                 yield self._row(index, batch, index - position)
                 index += 1
+
+        return rows
 
     def ids(self, stop: int) -> Iterator[str | None]:
         """The ids of the rows before ``stop``, in order, as `rows` gives them; None for a row without one.

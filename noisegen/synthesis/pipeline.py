@@ -13,7 +13,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -244,11 +243,10 @@ class Pipeline:
             return self._stop.result(source)
 
     def _rows(self, shards: Iterable[Shard]) -> Iterator[Event | ManifestRow]:
-        ordered = list(shards)
-        rows = self._manifest.slices((shard.start, shard.stop) for shard in ordered)
-        for shard in ordered:
+        rows = self._manifest.reader()
+        for shard in shards:
             yield ShardBegins(shard)
-            for row in islice(rows, shard.stop - shard.start):
+            for row in rows(shard.start, shard.stop):
                 self._stop.check()
                 if isinstance(row, BadRow):
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))
