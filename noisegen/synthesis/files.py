@@ -64,23 +64,26 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes], *, lasting: bool = True) -> None:
     """Replaces a file: whoever reads it, or finds it after a crash, sees the old content or the new one.
 
     Args:
         path: of the file.
         data: its content, in one piece or several.
+        lasting: wait until it is on the disk; otherwise a machine that loses power may lose it.
     """
     temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
-        sync(temporary)
+        if lasting:
+            sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if lasting:
+        sync(path.parent)
 
 
 def make_folder(path: Path) -> None:
