@@ -101,7 +101,7 @@ def train_dncnn(
         seed=config.seed,
         balance=config.balance,
         magnify=config.magnify,
-        part=ranks.part(config.batch),
+        ranks=ranks,
     )
     steps = config.steps or max(1, config.epochs * stream.patches // config.batch)
     training = _Training(config, steps, channels, bit_depth, noise_model, device, mixed_precision, ranks)
@@ -118,7 +118,7 @@ def train_dncnn(
     record = config.to_dict() | {
         "channels": channels,
         "bit_depth": bit_depth,
-        "pictures": len(stream.pictures),
+        "pictures": sum(source.record["pictures"] for source in sources),
         "validation_pairs": len(validation),
     }
     start = training.start(work / "state.safetensors", record)
