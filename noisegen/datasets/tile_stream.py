@@ -99,7 +99,7 @@ class TileStream(IterableDataset[Tile]):
         )
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * workers
         threads = self.threads or max(1, min(8, usable_cores() // beside))
-        return self.dataset.read(order.groups(epoch, done // workers), threads=threads)
+        yield from self.dataset.read(order.groups(epoch, done // workers), threads=threads)
 
 
 def _joined() -> tuple[int, int]:
