@@ -54,6 +54,10 @@ def same(one: PatchBatch, other: PatchBatch) -> bool:
     return np.array_equal(one.noisy, other.noisy) and np.array_equal(one.clean, other.clean)
 
 
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def served(dataset: Path) -> Iterator[tuple[S3Server, str]]:
     """A server that has the dataset, and its URL."""
@@ -143,6 +147,10 @@ def test_a_dataset_at_a_url_is_streamed_into_a_training(
         assert (source["kind"], source["name"], source["weight"]) == ("stream", "dataset", 2)
         assert source["pictures"] == len(BuiltDataset.open(dataset).tiles)
         assert 0 < len(store.made("GET", ".tar")) <= 8
+        # Ctrl-C leaves no copies of shards here
+        monkeypatch.setattr(trainer._Training, "step", interrupted)
+        stopped = run(url, *options, "-o", str(tmp_path / "other.safetensors"))
+        assert stopped.exit_code == 130 and not list(tmp_path.glob("noisegen-*"))
         absent = run(f"{url}-absent", *options)
         assert absent.exit_code == 2 and "holds no dataset of noisegen" in absent.output
 

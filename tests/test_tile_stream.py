@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from noisegen import TileStream, stores
 from noisegen.datasets import tile_stream
 from noisegen.datasets.built import BuiltDataset
-from noisegen.datasets.shard_files import Tile
+from noisegen.datasets.shard_tiles import Tile
 from noisegen.errors import UsageError
 from noisegen.stores import RemoteError
 from noisegen.synthesis.choices import FORMAT_NAMES

@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ import pyarrow.parquet as pq
 import xxhash
 
 from noisegen.datasets.built import run_of_built
-from noisegen.datasets.shard_files import OpenShard, ShardSource, Tile
+from noisegen.datasets.shard_tiles import OpenShard, ShardSource, Tile
 from noisegen.datasets.tile_order import Group
 from noisegen.errors import UsageError
 from noisegen.images import ImageInfo
 from noisegen.remote import as_place
 from noisegen.synthesis.files import json_bytes
-from noisegen.synthesis.layout import DatasetFolder, Shard, shards_of
+from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.staging import opened_dataset
 
 __all__ = ["GROUP", "StreamedDataset", "tile_counts"]
@@ -117,7 +116,7 @@ class StreamedDataset:
 
             def begin(group: Group) -> tuple[Group, list[Future[OpenShard]]]:
                 return group, [
-                    openers.submit(source.open, self._shards[index], int(self.counts[index]))
+                    openers.submit(source.open, self._shard(index), int(self.counts[index]))
                     for index in group.shards
                 ]
 
@@ -130,9 +129,10 @@ class StreamedDataset:
                 for shard in shards:
                     shard.close()
 
-    @cached_property
-    def _shards(self) -> list[Shard]:
-        return shards_of(self.run["rows"], self.run["config"]["rows_per_shard"])
+    def _shard(self, index: int) -> Shard:
+        # one of maybe millions, so not all are made as by `DatasetFolder.shards`
+        rows, most = int(self.run["rows"]), int(self.run["config"]["rows_per_shard"])
+        return Shard(index, index * most, min((index + 1) * most, rows))
 
     @property
     def _tiles_ahead(self) -> int:

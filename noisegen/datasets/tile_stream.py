@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import IterableDataset, get_worker_info
 
-from noisegen.datasets.shard_files import Tile
+from noisegen.datasets.shard_tiles import Tile
 from noisegen.datasets.streamed import GROUP, StreamedDataset
 from noisegen.datasets.tile_order import TileOrder, deal
 from noisegen.errors import UsageError

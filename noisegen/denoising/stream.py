@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from noisegen.conditions import Condition
-from noisegen.datasets.shard_files import Tile
+from noisegen.datasets.shard_tiles import Tile
 from noisegen.denoising.sources import Source, TrainingPicture
 from noisegen.denoising.streamed_tiles import StreamedTiles
 from noisegen.errors import UsageError
@@ -147,8 +147,11 @@ class PatchStream:
                 conditions.append(picture.conditions[int(places[row, 2] * len(picture.conditions))])
         return PatchBatch(step, np.stack(noisy), np.stack(clean), synthetic, conditions)
 
-    def batches(self, start: int, stop: int, *, workers: int) -> Iterator[PatchBatch]:
-        """The batches of steps ``start`` to ``stop - 1`` in order; so many threads read ahead."""
+    def batches(self, start: int, stop: int, *, workers: int) -> Generator[PatchBatch]:
+        """The batches of steps ``start`` to ``stop - 1`` in order; so many threads read ahead.
+
+        Close what this returns, so that copies of remote shards are removed where it is left early.
+        """
         streamed = self._streamed
         with ThreadPoolExecutor(workers, thread_name_prefix="patches") as pool, ExitStack() as stack:
             tiles: Iterator[Tile] = iter(())

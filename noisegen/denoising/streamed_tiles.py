@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from noisegen.datasets.shard_files import Tile
+from noisegen.datasets.shard_tiles import Tile
 from noisegen.datasets.streamed import GROUP, StreamedDataset
 from noisegen.datasets.tile_order import TileOrder
 from noisegen.denoising.sources import Source

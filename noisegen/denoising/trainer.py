@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,10 @@ def train_dncnn(
     with (
         Journal(log if ranks.leads else None, start) as journal,
         Progress(steps, "step", "train-denoiser", quiet=quiet or not ranks.leads) as progress,
+        closing(stream.batches(start, steps, workers=workers)) as batches,
     ):
         progress.update(start)
-        for batch in stream.batches(start, steps, workers=workers):
+        for batch in batches:
             with out_of_memory(training.optimisation, batch):
                 training.step(batch)
             done = batch.step + 1
