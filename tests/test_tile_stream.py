@@ -117,6 +117,8 @@ def test_the_ranks_are_those_that_torchrun_tells(dataset: Path, monkeypatch: pyt
     assert keys(TileStream(dataset)) == keys(TileStream(dataset, rank=2, world_size=3))
     with pytest.raises(UsageError, match="rank 3 is not one of 0 to 2"):
         TileStream(dataset, rank=3)
+    with pytest.raises(UsageError, match="group 0"):
+        TileStream(dataset, group=0)
 
 
 @pytest.mark.parametrize("kept", [False, True])

@@ -24,7 +24,7 @@ class TileStream(IterableDataset[Tile]):
 
     One iteration is an epoch. Every process, and in it every worker of a DataLoader, reads other shards, so that each
     file is read once. All get the same number of tiles: those over are left out, other ones in each epoch. The order is
-    a function of seed, epoch, processes and workers alone; call `set_epoch` before each epoch for a new one. The tiles
+    a function of seed, epoch, group, processes and workers; call `set_epoch` before each epoch for a new one. The tiles
     of `group` shards at a time are mixed. From a URL, whole shards are copied to a temporary folder (below `TMPDIR`)
     ahead of need, at most twice `group` for each process and worker, and removed when they were read.
 
@@ -37,7 +37,8 @@ class TileStream(IterableDataset[Tile]):
         threads: that decode tiles in each process or worker; None for the cores there are for each, up to 8.
 
     Raises:
-        UsageError: there is no dataset, it is not finished, it has no such tiles, or too few shards.
+        UsageError: there is no dataset, it is not finished, it has no such tiles, or too few shards; a number makes no
+            sense.
         RemoteError: the URL cannot be read.
     """
 
@@ -57,6 +58,8 @@ class TileStream(IterableDataset[Tile]):
         self.world_size = joined_size if world_size is None else world_size
         if not 0 <= self.rank < self.world_size:
             raise UsageError(f"rank {self.rank} is not one of 0 to {self.world_size - 1}")
+        if seed < 0 or group < 1 or (threads is not None and threads < 1):
+            raise UsageError(f"seed {seed} must be 0 or more, group {group} and threads {threads} 1 or more")
         self.seed, self.group, self.threads = seed, group, threads
         self.dataset = StreamedDataset.open(place, split)
         # Shared, so that workers that a DataLoader keeps alive see it change: epoch, and tiles already had of it.

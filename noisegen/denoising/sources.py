@@ -192,22 +192,18 @@ def open_source(
         raise UsageError(f"{spec.path} holds clean pictures; a noise model is needed")
     stream = None
     pictures: list[TrainingPicture] = []
-    if spec.kind in ("dataset", "stream"):
-        splits = splits_of_built(spec.place)
-        if split is None and TRAIN in splits:
-            split = TRAIN
-        split = split if splits else None
-        if spec.kind == "stream":
-            stream = StreamedDataset.open(spec.place, split or "")
-            fingerprint = stream.fingerprint
-        else:
-            dataset = BuiltDataset.open(spec.path, split)
-            pictures = [
-                TrainingPicture(key, dataset.info, key, key, (condition,), dataset=dataset)
-                for key, condition in dataset.tiles
-            ]
-            fingerprint = dataset.fingerprint
-        record: dict[str, Any] = {"fingerprint": fingerprint, "split": split}
+    if spec.kind == "stream":
+        split = _split_of_built(spec, split)
+        stream = StreamedDataset.open(spec.place, split or "")
+        record: dict[str, Any] = {"fingerprint": stream.fingerprint, "split": split}
+    elif spec.kind == "dataset":
+        split = _split_of_built(spec, split)
+        dataset = BuiltDataset.open(spec.path, split)
+        pictures = [
+            TrainingPicture(key, dataset.info, key, key, (condition,), dataset=dataset)
+            for key, condition in dataset.tiles
+        ]
+        record = {"fingerprint": dataset.fingerprint, "split": split}
     elif spec.kind == "manifest":
         assert vocabulary is not None
         pictures = _photographs(spec.path, root, vocabulary, problems)
@@ -252,6 +248,14 @@ def _kind(path: Path) -> Kind:
             f"{path}: no table of pairs (.csv or .parquet), manifest (.parquet) or folder of a built dataset: {error}"
         ) from error
     return "pairs" if "noisy_path" in columns else "manifest"
+
+
+def _split_of_built(spec: SourceSpec, split: str | None) -> str | None:
+    """The split to take of a built dataset; None where it has none."""
+    splits = splits_of_built(spec.place)
+    if split is None and TRAIN in splits:
+        return TRAIN
+    return split if splits else None
 
 
 def _of_pair(pair: Pair, *, noisy: bool) -> TrainingPicture:
