@@ -149,7 +149,8 @@ def test_as_process_1_a_build_ends_on_sigterm_even_while_it_starts(tmp_path: Pat
     place = make_workplace(tmp_path, photographs=1)
     arguments = place.arguments(tmp_path / "out", "--variants", "2000", "--quiet")
     assert parsed(arguments)["variants"] == 2000
-    init, *options, _ = entry_point()
+    init, *options, program = entry_point()
+    assert program == "noisegen"
     line = [*own_process_tree(), tool(init), *options, sys.executable, "-m", "noisegen", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL) as unshare:
