@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -128,9 +128,30 @@ class Manifest:
         Raises:
             UsageError: the file changed or is damaged.
         """
-        for position, batch in self._batches(start, stop):
-            for offset in range(max(0, start - position), min(batch.num_rows, stop - position)):
-                yield self._row(position + offset, batch, offset)
+        return self.reader()(start, stop)
+
+    def reader(self) -> Callable[[int, int], Iterator[ManifestRow | BadRow]]:
+        """A function like `rows` that goes on in the file where its last call ended, if it can.
+
+        What one call gives must have been taken before the next.
+        """
+        batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
+        position, batch = 0, None
+
+        def rows(start: int, stop: int) -> Iterator[ManifestRow | BadRow]:
+            nonlocal batches, position, batch
+            index = start
+            while index < min(stop, self.num_rows):
+                if batch is None or not position <= index < position + batch.num_rows:
+                    # to go on is faster than to begin again, unless much lies between
+                    if batch is None or not position <= index < position + _ROW_GROUP_ROWS:
+                        batches = self._batches(index, self.num_rows)
+                    position, batch = next(batches)
+                    continue
+                yield self._row(index, batch, index - position)
+                index += 1
+
+        return rows
 
     def ids(self, stop: int) -> Iterator[str | None]:
         """The ids of the rows before ``stop``, in order, as `rows` gives them; None for a row without one.

@@ -25,9 +25,9 @@ from noisegen.synthesis.build import build_dataset
 from noisegen.synthesis.engine import Engine, TileJob
 from noisegen.synthesis.interrupt import Interrupted, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.locks import locked
 from noisegen.synthesis.threads import PATIENCE_SECONDS, worker_threads
 from noisegen.synthesis.verify import verify_dataset
-from noisegen.synthesis.writing import locked
 
 SCRIPTS = Path(__file__).parent / "faults"
 

@@ -201,7 +201,7 @@ def test_no_byte_of_a_marker_can_change_unnoticed(
     tmp_path: Path, failures: list[tuple[int, str, str, str, str]], data: st.DataObject
 ) -> None:
     shard = shards_of(100, 100)[0]
-    marker = Marker(shard, 5, tuple(Failure(*failure) for failure in failures), {}, {})
+    marker = Marker(shard, 5, (), tuple(Failure(*failure) for failure in failures), {}, {})
     path = tmp_path / "marker.json"
     write_sealed_json(path, marker.to_dict())
     assert read_sealed_json(path)["failures"] == marker.to_dict()["failures"]

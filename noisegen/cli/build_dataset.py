@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from noisegen.cli.build_options import build_options
+from noisegen.cli.build_options import build_options, rank_options
 from noisegen.cli.option_groups import GroupedCommand
 from noisegen.cli.places import PLACE
 
@@ -18,6 +18,7 @@ __all__ = ["command"]
 @click.argument("manifest", type=PLACE)
 @click.option("-o", "--output", type=PLACE, required=True, help="Folder or URL of the dataset.")
 @build_options
+@rank_options
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
 def command(
@@ -34,6 +35,10 @@ def command(
     An interrupted build continues when the same command is given again. Neither --batch-size nor --workers
     changes a byte of the result; other options do, and a folder that was begun with others is refused.
 
+    Several processes build one dataset together, at the same time or not, on machines that see the same folder or URL:
+    each makes its share of the shards, by --rank and --world-size or what the batch system says, and the last one
+    completes the dataset. The bytes are those of one process; see docs/scaling.md.
+
     Exit code 0: all done; 3: done, but some photographs failed (failures.jsonl); 2: the request cannot be
     carried out; 1: crashed or too many failures; 130 or 143: interrupted.
 
@@ -49,6 +54,7 @@ def command(
       noisegen build-dataset manifest.parquet -o OUT --limit 200 --profile
       noisegen build-dataset s3://bucket/photos/manifest.parquet -o s3://bucket/dataset
       noisegen build-dataset manifest.parquet --root s3://bucket/photos -o OUT
+      noisegen build-dataset manifest.parquet -o s3://bucket/dataset --rank 3 --world-size 8
     """
     from noisegen.images import DEFAULT_MAX_PIXELS
     from noisegen.synthesis.build import build_dataset

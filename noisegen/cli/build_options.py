@@ -12,7 +12,7 @@ from noisegen.cli.option_groups import GroupedOption
 from noisegen.cli.options import output_options
 from noisegen.cli.places import PLACE
 
-__all__ = ["PROFILE", "build_options"]
+__all__ = ["PROFILE", "build_options", "rank_options"]
 
 F = Callable[..., Any]
 NOISE, TILES, SPLITS = "Noise", "Tiles", "Splits"
@@ -156,6 +156,32 @@ OPTIONS = (
         "--workers", type=click.IntRange(min=1), help="Threads; default one for each core, 4 more on CUDA."
     ),
 )
+
+
+RANK_OPTIONS = (
+    click.option(
+        "--rank",
+        cls=GroupedOption,
+        group="Several processes",
+        type=click.IntRange(min=0),
+        help="Number of this process among those that share the work; default: as Slurm arrays, Kubernetes Indexed "
+        "Jobs, AWS Batch, Google Batch or torchrun say.",
+    ),
+    click.option(
+        "--world-size",
+        cls=GroupedOption,
+        group="Several processes",
+        type=click.IntRange(min=1),
+        help="How many processes share the work; 1: this one does all, whatever the environment says.",
+    ),
+)
+
+
+def rank_options(command: F) -> F:
+    """Gives a command the options that say which of several processes it is."""
+    for option in reversed(RANK_OPTIONS):
+        command = option(command)
+    return command
 
 
 def build_options(command: F) -> F:

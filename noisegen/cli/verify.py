@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli.build_options import rank_options
+from noisegen.cli.option_groups import GroupedCommand
 from noisegen.cli.places import PLACE
 
 __all__ = ["command"]
 
 
-@click.command(name="verify")
+@click.command(name="verify", cls=GroupedCommand)
 @click.argument("dataset", type=PLACE)
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core.")
 @click.option(
@@ -23,6 +25,10 @@ __all__ = ["command"]
     show_default=True,
     help="Make this many tiles again, in turns from all conditions, and compare; 0: none.",
 )
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="SHARDS", help="Check so many shards, evenly spread."
+)
+@rank_options
 @click.option("--model", help="The checkpoint, if it is not where the build found it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -31,6 +37,9 @@ def command(
     dataset: Path | str,
     workers: int | None,
     remake: int,
+    sample: int | None,
+    rank: int | None,
+    world_size: int | None,
     model: str | None,
     as_json: bool,
 ) -> None:
@@ -46,10 +55,14 @@ def command(
     Examples:
       noisegen verify OUT
       noisegen verify s3://bucket/dataset
+      noisegen verify s3://bucket/dataset --sample 100
+      noisegen verify s3://bucket/dataset --rank 3 --world-size 8
       noisegen verify OUT --remake 1000 --json | jq .noise
     """
     from noisegen.synthesis.verify import verify_dataset
 
-    report = verify_dataset(dataset, workers=workers, remake=remake, model=model)
+    report = verify_dataset(
+        dataset, workers=workers, remake=remake, model=model, sample=sample, rank=rank, world_size=world_size
+    )
     click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())
     ctx.exit(report.exit_code)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from noisegen.errors import NoisegenError, UsageError
+from noisegen.errors import UsageError
 from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.native import instruction_set, kernels_on
-from noisegen.progress import Progress, say
-from noisegen.synthesis.duplicates import RepeatedIds
-from noisegen.synthesis.events import RowDone, RowFailed, ShardBegins, TilesDone, TilesLeftOut
-from noisegen.synthesis.failures import FailureTally, write_failures
+from noisegen.progress import say
+from noisegen.synthesis.completion import complete, complete_if_last
 from noisegen.synthesis.files import write_json
-from noisegen.synthesis.formats import assembly_of, format_named
-from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
-from noisegen.synthesis.pipeline import Pipeline, open_pipeline, thread_counts
+from noisegen.synthesis.formats import assembly_of
+from noisegen.synthesis.interrupt import stop_on_signals
+from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.locks import locked, one_at_a_time
+from noisegen.synthesis.making import Job, make_shards
 from noisegen.synthesis.plan import (
     BuildConfig,
     adopt_run,
@@ -28,14 +27,13 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
-from noisegen.synthesis.profile import Profile, Profiler
+from noisegen.synthesis.rank import Rank, resolve_rank
 from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolved_build
-from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.staging import dataset_at
-from noisegen.synthesis.summary import BuildSummary, write_summary
-from noisegen.synthesis.writing import OpenShard, disk_errors, locked, start_over
+from noisegen.synthesis.summary import BuildSummary
+from noisegen.synthesis.writing import disk_errors
 
-__all__ = ["build_dataset", "run_build", "run_of", "with_rows_per_shard"]
+__all__ = ["begin", "build_dataset", "run_build", "run_of", "with_rows_per_shard"]
 
 WITHOUT_KERNELS = (
     "noisegen was installed without its compiled kernels; installing it again with a C compiler at hand makes noise "
@@ -77,6 +75,8 @@ def build_dataset(
     rows_per_shard: int | None = None,
     license: str = "unknown",
     max_failures: int | None = None,
+    rank: int | None = None,
+    world_size: int | None = None,
     profile: bool = False,
     quiet: bool = False,
 ) -> BuildSummary:
@@ -118,7 +118,9 @@ def build_dataset(
         max_pixels: larger photographs are refused.
         rows_per_shard: manifest rows in a shard; default: such that a shard has around a thousand tiles.
         license: of the dataset, for its card; an identifier such as "cc-by-4.0", or any text.
-        max_failures: stop when more rows than this have failed.
+        max_failures: stop when more rows than this have failed, of a rank's share where there are several.
+        rank, world_size: number of this process, from 0, among so many that build the dataset together; None takes
+            them from the environment, see `noisegen.synthesis.rank`.
         profile: measure where the time goes: the summary has a `noisegen.synthesis.profile.Profile`, and
             ``state/trace.json`` each span of time.
         quiet: show no progress.
@@ -144,32 +146,13 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
     """
     with stop_on_signals() as stop:
         started = time.perf_counter()
-        folder = dataset_at(request["output"], request["staging"])
-        with resolved_build(**request) as resolved, locked(folder), disk_errors(folder):
-            if assembly_of(resolved.config.format) and folder.place != str(folder.root):
-                raise UsageError(
-                    f"format {resolved.config.format} is put together from all shards, which a URL cannot do; build "
-                    "webdataset there, or build into a folder"
-                )
-            folder.pull()
-            config = with_rows_per_shard(resolved, folder, request["rows_per_shard"])
-            adopt_run(folder, run_of(resolved, config))
-            host = host_record(
-                device=resolved.device,
-                workers=resolved.workers,
-                batch_size=resolved.batch_size,
-                kernels=instruction_set() if kernels_on(resolved.device) == "native" else "torch",
-                request=request_record(request),
-            )
-            write_json(folder.state / "host.json", host)
-            if resolved.device == "cpu" and kernels_on("cpu") == "torch" and not request["quiet"]:
-                say(WITHOUT_KERNELS)
-            folder.remove_leftovers()
-            folder.publish()
+        rank = resolve_rank(request["rank"], request["world_size"])
+        folder = dataset_at(request["output"], request["staging"], "" if rank.alone else rank.name)
+        with resolved_build(**request) as resolved, locked(folder, rank), disk_errors(folder):
+            config = begin(folder, resolved, request, rank)
             for shard in redo or ():
                 write_json(folder.retry_file(shard), {"shard": shard.name})
-
-            job = _Job(
+            job = Job(
                 folder=folder,
                 config=config,
                 resolved=resolved,
@@ -179,49 +162,46 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
                 profile=request["profile"],
                 quiet=request["quiet"],
             )
-            built = _build_shards(job, marked_only=redo is not None)
-            if assembly := assembly_of(config.format):
-                shards = folder.shards()
-                if all(folder.finished(shard) for shard in shards):
-                    with stop.between_steps():
-                        assembly.assemble(folder, shards, stop.check)
-            totals = write_summary(folder)
+            built = make_shards(job, rank.share(folder.shards()), marked_only=redo is not None)
+            whole = rank.alone and complete(folder, stop)
             folder.publish()
             folder.remove_leftovers()
             folder.discard()
-        return BuildSummary(
-            output=folder.place,
-            shards=totals["shards"],
-            shards_built=built.shards,
-            lost=tuple(built.lost),
-            tiles=totals["tiles"],
-            megapixels=totals["megapixels"],
-            failures=totals["failures"],
-            left_out=totals["left_out"],
-            seconds=time.perf_counter() - started,
-            profile=built.profile,
+        if not rank.alone:
+            whole = complete_if_last(folder, stop)
+        return BuildSummary.of(folder, config.tile_size, built, rank, whole, time.perf_counter() - started)
+
+
+def begin(
+    folder: DatasetFolder, resolved: ResolvedBuild, request: Mapping[str, Any], rank: Rank
+) -> BuildConfig:
+    """Makes a dataset, or makes sure that the one that is there is of the same build; the settings in full.
+
+    Raises:
+        UsageError: it is another dataset, or cannot be made here.
+    """
+    if assembly_of(resolved.config.format) and folder.place != str(folder.root):
+        raise UsageError(
+            f"format {resolved.config.format} is put together from all shards, which a URL cannot do; build "
+            "webdataset there, or build into a folder"
         )
-
-
-@dataclass(frozen=True)
-class _Job:
-    folder: DatasetFolder
-    config: BuildConfig
-    resolved: ResolvedBuild
-    stop: StopRequest
-    called: float
-    max_failures: int | None
-    profile: bool
-    quiet: bool
-
-
-@dataclass(frozen=True)
-class _Built:
-    """The number of shards built, the rows for whose sake others were kept as they were, and the time it took."""
-
-    shards: int
-    lost: list[Failure]
-    profile: Profile | None = None
+    folder.pull()
+    with one_at_a_time(folder, rank):
+        config = with_rows_per_shard(resolved, folder, request["rows_per_shard"])
+        adopt_run(folder, run_of(resolved, config))
+        host = host_record(
+            device=resolved.device,
+            workers=resolved.workers,
+            batch_size=resolved.batch_size,
+            kernels=instruction_set() if kernels_on(resolved.device) == "native" else "torch",
+            request=request_record(request),
+        )
+        write_json(folder.state / "host.json", host)
+    if resolved.device == "cpu" and kernels_on("cpu") == "torch" and not request["quiet"]:
+        say(WITHOUT_KERNELS)
+    folder.remove_leftovers()
+    folder.publish()
+    return config
 
 
 def run_of(resolved: ResolvedBuild, config: BuildConfig) -> dict[str, Any]:
@@ -245,107 +225,3 @@ def with_rows_per_shard(
     stored = stored_rows_per_shard(folder) if folder else None
     chosen = stored or choose_rows_per_shard(resolved.manifest, resolved.config)
     return replace(resolved.config, rows_per_shard=chosen)
-
-
-def _build_shards(job: _Job, *, marked_only: bool) -> _Built:
-    """Builds what is not there yet or marked to be retried."""
-    failures = FailureTally()
-    pending: list[Shard] = []
-    broken: list[Shard] = []
-    for shard in job.folder.shards():
-        marker = job.folder.finished(shard)
-        marked = job.folder.retry_file(shard).exists()
-        if marked or (marker is None and not marked_only):
-            pending.append(shard)
-        elif marker is not None:
-            failures.record(len(marker.failures))
-        if marker is None and (marked or not marked_only):
-            broken.append(shard)
-    last = max((shard.stop for shard in pending), default=0)
-    repeated = RepeatedIds.of(job.resolved.manifest, last, job.config.seed)
-    start_over(job.folder, format_named(job.config.format), broken)
-    profiler = Profiler(
-        job.folder,
-        job.config,
-        thread_counts(job.resolved.workers),
-        called=job.called,
-        # where there is nothing to do, the last build's profile stays
-        wanted=job.profile and bool(pending),
-    )
-    with (
-        job.stop.between_steps(),
-        job.folder.outbox(job.stop) as send,
-        profiler as clock,
-        open_pipeline(job.resolved, job.config, job.stop, clock, repeated) as pipeline,
-    ):
-        built = _write_shards(job, pipeline, clock, pending, failures, send)
-    return replace(built, profile=profiler.profile)
-
-
-def _write_shards(
-    job: _Job,
-    pipeline: Pipeline,
-    clock: StageClock,
-    pending: Sequence[Shard],
-    failures: FailureTally,
-    send: Callable[[Marker], None],
-) -> _Built:
-    """Consumes the pipeline's events in order; ``failures`` has those of the shards already there."""
-    output_format = format_named(job.config.format)
-    shard: OpenShard | None = None
-    lost: list[Failure] = []
-    tiles = built = 0
-    started = time.perf_counter()
-    rows = sum(s.stop - s.start for s in pending)
-    with Progress(rows, "photo", "build-dataset", quiet=job.quiet) as progress:
-        try:
-            for event in pipeline.events(pending):
-                if isinstance(event, ShardBegins):
-                    shard = OpenShard(job.folder, output_format, event.shard, clock)
-                    continue
-                assert shard is not None
-                if isinstance(event, TilesDone):
-                    shard.add(event.tiles)
-                    tiles += len(event.tiles)
-                    rate = tiles * job.config.tile_size**2 / 1e6 / (time.perf_counter() - started)
-                    progress.update(0, tiles=tiles, mp_per_s=round(rate, 2), failed=len(failures))
-                elif isinstance(event, TilesLeftOut):
-                    shard.leave_out(event.tiles)
-                elif isinstance(event, RowDone):
-                    progress.update(1)
-                elif isinstance(event, RowFailed):
-                    shard.fail(event.failure)
-                    failures.add(event.failure)
-                    progress.update(1, failed=len(failures))
-                    _check_failures(job, failures)
-                else:
-                    failures.shard_finished()
-                    if shard.lost:
-                        lost += shard.lost
-                        shard.keep_standing()
-                        shard = None
-                    else:
-                        marker = shard.finish()
-                        built += 1
-                        shard = None
-                        with clock.stage("idle", "wait for upload"):
-                            send(marker)
-        except BaseException:
-            if shard is not None:
-                shard.abort()
-            raise
-    return _Built(built, lost)
-
-
-def _check_failures(job: _Job, failures: FailureTally) -> None:
-    count = len(failures)
-    if job.max_failures is None or count <= job.max_failures:
-        return
-    listed = write_failures(job.folder, failures.unrecorded)
-    job.folder.publish()
-    last = failures.unrecorded[-1]
-    raise NoisegenError(
-        f"{count} photographs have failed, more than the limit of {job.max_failures}; the last one, "
-        f"row {last.row}: {last.message}. All are listed in {job.folder.place}/{listed.name}; correct "
-        "them or raise --max-failures, the same command resumes the build"
-    )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from noisegen.errors import InputError, NoisegenError
 from noisegen.png import encode_png
 from noisegen.synthesis.formats import Format
-from noisegen.synthesis.layout import DatasetFolder, Marker
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import read_index
 
 __all__ = ["contact_sheet"]
@@ -26,13 +25,13 @@ MARGIN, LABEL = 8, 22
 TITLES = ("clean", "noisy", f"noise x {GAIN}, around grey")
 
 
-def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequence[Marker]) -> bytes | None:
+def contact_sheet(folder: DatasetFolder, output_format: Format, tiles: np.ndarray) -> bytes | None:
     """Draws up to eight tiles, evenly chosen from all of the dataset's.
 
     Args:
         folder: the dataset.
         output_format: its format.
-        markers: of its finished shards.
+        tiles: int64, their number in each shard, all of which are finished.
 
     Returns:
         A PNG, a pure function of the shards; None where there are no tiles.
@@ -40,8 +39,8 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
     Raises:
         NoisegenError: a tile that it shows is damaged.
     """
-    ends = list(accumulate(marker.tiles for marker in markers))
-    total = ends[-1] if ends else 0
+    ends = np.cumsum(tiles)
+    total = int(tiles.sum())
     if total == 0:
         return None
     count = min(ROWS, total)
@@ -53,7 +52,7 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
     font = ImageFont.load_default(size=14)
     for column, title in enumerate(TITLES):
         draw.text((MARGIN + column * (CELL + MARGIN), 3), title, fill="black", font=font)
-    for i, (record, noisy, clean) in enumerate(_tiles(folder, output_format, markers, ends, places)):
+    for i, (record, noisy, clean) in enumerate(_tiles(folder, output_format, ends, places)):
         top = LABEL + i * (CELL + LABEL + MARGIN)
         label = (
             f"{record['camera']}  ISO {record['iso']}  noise std {record['noise_std']:.2f}"
@@ -74,18 +73,18 @@ def contact_sheet(folder: DatasetFolder, output_format: Format, markers: Sequenc
 def _tiles(
     folder: DatasetFolder,
     output_format: Format,
-    markers: Sequence[Marker],
-    ends: Sequence[int],
+    ends: np.ndarray,
     places: Sequence[int],
 ) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
     """Index row, noisy and clean picture of the tiles at these places, which rise; each shard is opened once."""
-    for at, group in groupby(places, lambda place: bisect_right(ends, place)):
-        shard = markers[at].shard
+    shards = folder.shards()
+    for at, group in groupby(places, lambda place: int(np.searchsorted(ends, place, side="right"))):
+        shard = shards[at]
         try:
             with folder.at_hand(shard), closing(output_format.open_tiles(folder, shard)) as tiles:
                 records = read_index(folder.index_file(shard))
                 for place in group:
-                    record = records[place - (ends[at] - markers[at].tiles)]
+                    record = records[place - int(ends[at - 1] if at else 0)]
                     noisy, clean = tiles.read(str(record["key"]))
                     yield record, noisy, clean
         except (InputError, KeyError, OSError) as error:

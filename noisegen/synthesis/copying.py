@@ -23,6 +23,8 @@ from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import TileReader, assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
 from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
+from noisegen.synthesis.locks import locked
+from noisegen.synthesis.making import Built
 from noisegen.synthesis.plan import (
     FORMAT_VERSION,
     adopt_run,
@@ -30,11 +32,12 @@ from noisegen.synthesis.plan import (
     stored_rows_per_shard,
     writer_versions,
 )
+from noisegen.synthesis.rank import Rank
 from noisegen.synthesis.records import FinishedTile, TileRecord, pixel_hash
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.summary import BuildSummary, write_summary
 from noisegen.synthesis.threads import usable_cores, worker_threads
-from noisegen.synthesis.writing import OpenShard, disk_errors, locked, start_over
+from noisegen.synthesis.writing import OpenShard, disk_errors, start_over
 
 __all__ = ["CopyConfig", "export_dataset", "merge_datasets"]
 
@@ -176,16 +179,8 @@ def _copy(
                 assembly.assemble(folder, folder.shards(), stop.check)
         totals = write_summary(folder)
         folder.remove_leftovers()
-    return BuildSummary(
-        output=folder.place,
-        shards=totals["shards"],
-        shards_built=copied,
-        tiles=totals["tiles"],
-        megapixels=totals["megapixels"],
-        failures=totals["failures"],
-        left_out=totals["left_out"],
-        seconds=time.perf_counter() - started,
-    )
+    seconds = time.perf_counter() - started
+    return BuildSummary.of(folder, config.tile_size, Built(totals, copied), Rank(), True, seconds)
 
 
 def _fingerprint(command: str, config: CopyConfig, sources: Sequence[SourceDataset]) -> dict[str, Any]:

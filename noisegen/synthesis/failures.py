@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from noisegen.synthesis.files import json_bytes, write_atomically
-from noisegen.synthesis.layout import DatasetFolder, Failure
+from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
 
-__all__ = ["FailureTally", "failures_agree", "recorded_failures", "write_failures"]
+__all__ = ["FailureTally", "write_failures"]
 
 
 class FailureTally:
@@ -36,31 +36,15 @@ class FailureTally:
         self.unrecorded.clear()
 
 
-def recorded_failures(folder: DatasetFolder) -> Iterator[Failure]:
-    """The failures of the finished shards, in the order of the manifest."""
-    for shard in folder.shards():
-        if marker := folder.read_marker(shard):
-            yield from marker.failures
-
-
-def write_failures(folder: DatasetFolder, unrecorded: Iterable[Failure] = ()) -> Path:
-    """Writes failures.jsonl: one line for each failed row of the finished shards, then those that no marker has yet."""
-    path = folder.root / "failures.jsonl"
-    write_atomically(path, _lines(folder, unrecorded))
+def write_failures(folder: DatasetFolder, shards: Iterable[Shard], unrecorded: Iterable[Failure]) -> Path:
+    """Lists the failed rows of these shards, as far as they are finished, then those that no marker has yet."""
+    path = folder.failures_file
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, _lines(folder, shards, unrecorded))
     return path
 
 
-def failures_agree(folder: DatasetFolder) -> bool:
-    """Whether failures.jsonl holds what the markers of the finished shards say."""
-    try:
-        with (folder.root / "failures.jsonl").open("rb") as file:
-            same = all(file.readline() == line for line in _lines(folder))
-            return same and not file.read(1)
-    except OSError:
-        return False
-
-
-def _lines(folder: DatasetFolder, unrecorded: Iterable[Failure] = ()) -> Iterator[bytes]:
-    for failures in (recorded_failures(folder), unrecorded):
-        for failure in failures:
-            yield json_bytes(asdict(failure))
+def _lines(folder: DatasetFolder, shards: Iterable[Shard], unrecorded: Iterable[Failure]) -> Iterator[bytes]:
+    for marker in folder.markers(shards):
+        yield from (json_bytes(asdict(failure)) for failure in marker.failures)
+    yield from (json_bytes(asdict(failure)) for failure in unrecorded)

@@ -19,21 +19,28 @@
     state/profile.json state/trace.json    where the time of the last build with --profile went
     state/lock                   held by the running build
     state/tmp/                   what is being written
-    dataset.json failures.jsonl contact_sheet.png README.md croissant.json    at the end of a build
+    state/ranks/                 locks, profiles and lists of failures of the ranks of a job
+    shards.parquet               a row for each shard (see `noisegen.synthesis.survey`), at the end of a build, as are
+    failures.jsonl contact_sheet.png README.md croissant.json
+    dataset.json                 written last: it is there when everything is
 
 KEY is ROW-VARIANT-Y-X of the tile: its row in the manifest and its upper left pixel in the photograph.
 The same command with the same versions gives the same bytes in every file but the timing records, the profile,
-host.json and the lock.
+host.json, the locks and the files of ranks.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from noisegen.errors import UsageError
 from noisegen.synthesis.files import (
@@ -52,15 +59,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SUMMARY_FILES",
+    "ConditionTotal",
     "DatasetFolder",
     "Failure",
     "Marker",
+    "Notes",
     "Shard",
     "shards_of",
     "tile_key_name",
 ]
 
-SUMMARY_FILES = ("dataset.json", "failures.jsonl", "contact_sheet.png", "README.md", "croissant.json")
+# what describes the whole; the first is written last
+SUMMARY_FILES = (
+    *("dataset.json", "shards.parquet", "failures.jsonl", "contact_sheet.png", "README.md"),
+    "croissant.json",
+)
+
+
+_NOTE = re.compile(r"(\d+)\.(done|bad|retry)\.json")
 
 
 @dataclass(frozen=True)
@@ -99,12 +115,24 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class ConditionTotal:
+    """The tiles of one split, camera and ISO in a shard, and the sum of their squared `noise_std`."""
+
+    split: str
+    camera: str
+    iso: int
+    tiles: int
+    squares: float
+
+
+@dataclass(frozen=True)
 class Marker:
     """What a finished shard consists of.
 
     Attributes:
         shard: its slice of the manifest.
         tiles: number of tiles.
+        conditions: of the tiles, sorted, so that the whole can be described without reading each table.
         failures: rows that gave none.
         left_out: number of tiles that the selection left out, by reason (each counts once, whatever the variants).
         files: path relative to the dataset -> size and hash.
@@ -112,6 +140,7 @@ class Marker:
 
     shard: Shard
     tiles: int
+    conditions: tuple[ConditionTotal, ...]
     failures: tuple[Failure, ...]
     left_out: dict[str, int]
     files: dict[str, FileRecord]
@@ -122,6 +151,7 @@ class Marker:
             "shard": self.shard.name,
             "rows": [self.shard.start, self.shard.stop],
             "tiles": self.tiles,
+            "conditions": [list(astuple(total)) for total in self.conditions],
             "failures": [asdict(failure) for failure in self.failures],
             "left_out": self.left_out,
             "files": {path: asdict(record) for path, record in self.files.items()},
@@ -129,13 +159,37 @@ class Marker:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """Which shards there is a file of a kind of: bool arrays by the number of the shard.
+
+    Attributes:
+        done: markers; whether all files are there as well is another question.
+        bad: complaints of `verify`.
+        retry: marks of `retry-failed`.
+    """
+
+    done: np.ndarray
+    bad: np.ndarray
+    retry: np.ndarray
+
+    @property
+    def all_done(self) -> bool:
+        return bool(self.done.all()) and not (self.bad.any() or self.retry.any())
+
+
+@dataclass(frozen=True)
 class DatasetFolder:
     """Names of the files of a dataset.
 
     Its last methods are where `noisegen.synthesis.staging.StagedFolder` does more: there the dataset is at a URL.
+
+    Attributes:
+        root: the folder.
+        part: names what a process writes that shares the folder with others; "" where it does not.
     """
 
     root: Path
+    part: str = field(default="", kw_only=True)
 
     @property
     def run_file(self) -> Path:
@@ -151,7 +205,11 @@ class DatasetFolder:
 
     @property
     def temporary(self) -> Path:
-        return self.root / "state" / "tmp"
+        return self.state / "tmp" / self.part
+
+    @property
+    def ranks(self) -> Path:
+        return self.state / "ranks"
 
     def split_folder(self, split: str) -> Path:
         """Where the pictures of a split lie; an undivided dataset has them at its root."""
@@ -178,11 +236,19 @@ class DatasetFolder:
 
     @property
     def profile_file(self) -> Path:
-        return self.state / "profile.json"
+        return self._told("profile.json")
 
     @property
     def trace_file(self) -> Path:
-        return self.state / "trace.json"
+        return self._told("trace.json")
+
+    @property
+    def failures_file(self) -> Path:
+        """Where failures are listed; in the end those of all parts are in the first."""
+        return self._told("failures.jsonl") if self.part else self.root / "failures.jsonl"
+
+    def _told(self, name: str) -> Path:
+        return self.ranks / f"{self.part}.{name}" if self.part else self.state / name
 
     def read_run(self) -> dict[str, Any]:
         """The contents of run.json.
@@ -240,6 +306,7 @@ class DatasetFolder:
             return Marker(
                 Shard(shard.index, *value["rows"]),
                 value["tiles"],
+                tuple(ConditionTotal(*total) for total in value["conditions"]),
                 tuple(Failure(**failure) for failure in value["failures"]),
                 dict(value["left_out"]),
                 {name: FileRecord(**record) for name, record in value["files"].items()},
@@ -248,6 +315,16 @@ class DatasetFolder:
             raise UsageError(
                 f"{path} is damaged ({error!r}); remove it to have that shard built again"
             ) from error
+
+    def markers(self, shards: Iterable[Shard] | None = None) -> Iterator[Marker]:
+        """The markers of these shards, of all without any, as far as there are some.
+
+        Raises:
+            UsageError: one is damaged.
+        """
+        for shard in self.shards() if shards is None else shards:
+            if marker := self.read_marker(shard):
+                yield marker
 
     def write_marker(self, marker: Marker) -> None:
         """Declares a shard finished."""
@@ -269,9 +346,32 @@ class DatasetFolder:
         except (UsageError, OSError):
             return None
 
+    def finished_ones(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Marker | None]]:
+        """Each of these shards with what `finished` says of it."""
+        notes = self.notes()
+        for shard in shards:
+            yield shard, self.finished(shard) if notes.done[shard.index] else None
+
+    def notes(self) -> Notes:
+        """What there is of each shard, from one look at the folder of state files."""
+        count = len(self.shards())
+        notes = Notes(*(np.zeros(count, bool) for _ in fields(Notes)))
+        for name in self.state_files():
+            if (match := _NOTE.fullmatch(name)) and int(match[1]) < count:
+                getattr(notes, match[2])[int(match[1])] = True
+        return notes
+
+    def state_files(self) -> Iterator[str]:
+        """Names of the files in the folder of state files."""
+        with suppress(FileNotFoundError), os.scandir(self.state) as entries:
+            for entry in entries:
+                yield entry.name
+
     def remove_leftovers(self) -> None:
-        """Removes what a killed build was writing."""
+        """Removes what a killed build was writing; of a part only its own."""
         shutil.rmtree(self.temporary, ignore_errors=True)
+        if self.part:
+            return
         for name in ("run.json", *SUMMARY_FILES):
             temporary_name(self.root / name).unlink(missing_ok=True)
         for path in self.state.glob(temporary_name(self.state / "*").name):
@@ -310,8 +410,8 @@ class DatasetFolder:
         """Brings files here, as far as they exist."""
 
     @contextmanager
-    def at_hand(self, shard: Shard) -> Iterator[None]:
-        """The files of a finished shard can be read here inside the block."""
+    def at_hand(self, shard: Shard, files: Sequence[Path] = ()) -> Iterator[None]:
+        """The files of a finished shard, or some of them, can be read here inside the block."""
         yield
 
     def withdraw(self, shards: Sequence[Shard]) -> None:

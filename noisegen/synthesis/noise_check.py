@@ -207,23 +207,36 @@ def _engine(run: Mapping[str, Any], model: str | Path) -> tuple[Engine, bool]:
 def _draw(
     folder: DatasetFolder, shards: Iterable[Shard], tiles: int
 ) -> tuple[list[_Sample], Counter[Condition], dict[Condition, float]]:
-    """Samples, and of each condition the number of tiles and the sum of their squared deviations."""
-    candidates: dict[Condition, list[_Sample]] = {}
+    """Samples, and of each condition the number of tiles and the sum of their squared deviations.
+
+    Only a few shards' tables are read for each condition; which ones follows from the shards' names.
+    """
     counts: Counter[Condition] = Counter()
     squares: dict[Condition, float] = {}
-    for shard in shards:
-        folder.fetch([folder.index_file(shard).relative_to(folder.root).as_posix()])
-        fresh: dict[Condition, list[_Sample]] = {}
-        for row in read_index(folder.index_file(shard), COLUMNS):
-            condition = Condition(row["camera"], row["iso"])
-            counts[condition] += 1
-            squares[condition] = squares.get(condition, 0.0) + row["noise_std"] ** 2
-            fresh.setdefault(condition, []).append(_Sample(crc32(row["key"].encode()), shard, row))
-        for condition, found in fresh.items():
-            known = candidates.get(condition, [])
-            candidates[condition] = heapq.nsmallest(TILES_PER_CONDITION, known + found, key=lambda s: s.order)
+    places: dict[Condition, list[tuple[int, Shard]]] = {}
+    for marker in folder.markers(shards):
+        place = (crc32(marker.shard.name.encode()), marker.shard)
+        for total in marker.conditions:
+            condition = Condition(total.camera, total.iso)
+            counts[condition] += total.tiles
+            squares[condition] = squares.get(condition, 0.0) + total.squares
+            known = {*places.get(condition, []), place}
+            places[condition] = heapq.nsmallest(TILES_PER_CONDITION, known, key=lambda known: known[0])
+    candidates: dict[Condition, list[_Sample]] = {}
+    for shard in {shard for found in places.values() for _, shard in found}:
+        with folder.at_hand(shard, [folder.index_file(shard)]):
+            rows = read_index(folder.index_file(shard), COLUMNS)
+        for row in rows:
+            sample = _Sample(crc32(row["key"].encode()), shard, row)
+            candidates.setdefault(Condition(row["camera"], row["iso"]), []).append(sample)
     in_turns = sorted(
-        ((turn, sample) for found in candidates.values() for turn, sample in enumerate(found)),
+        (
+            (turn, sample)
+            for found in candidates.values()
+            for turn, sample in enumerate(
+                heapq.nsmallest(TILES_PER_CONDITION, found, key=lambda sample: sample.order)
+            )
+        ),
         key=lambda pair: (pair[0], pair[1].order),
     )
     return [sample for _, sample in in_turns[:tiles]], counts, squares

@@ -243,9 +243,10 @@ class Pipeline:
             return self._stop.result(source)
 
     def _rows(self, shards: Iterable[Shard]) -> Iterator[Event | ManifestRow]:
+        rows = self._manifest.reader()
         for shard in shards:
             yield ShardBegins(shard)
-            for row in self._manifest.rows(shard.start, shard.stop):
+            for row in rows(shard.start, shard.stop):
                 self._stop.check()
                 if isinstance(row, BadRow):
                     yield RowFailed(Failure(row.index, row.id, row.path, row.reason, row.message))

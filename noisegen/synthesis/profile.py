@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -186,8 +187,10 @@ class Profiler:
 
     def __enter__(self) -> StageClock:
         if self._wanted:
+            self._folder.trace_file.parent.mkdir(exist_ok=True)
             self._trace = Trace(self._folder.trace_file, self._called)
-        self._clock = StageClock(self._threads["maker"], self._trace)
+        process = f"{platform.node()}/{self._folder.part}".rstrip("/")
+        self._clock = StageClock(self._threads["maker"], self._trace, process)
         self._clock.record("prepare", self._called, self._clock.started, track="writer")
         return self._clock
 
@@ -200,7 +203,9 @@ class Profiler:
         self._trace.close()
         # what is for a URL is taken there when all shards are made
         place = self._folder.place if error is None else str(self._folder.root)
-        self.profile = self._made(seconds, work, f"{place}/state/{self._trace.path.name}", self._trace.cut)
+        self.profile = self._made(
+            seconds, work, f"{place}/{self._trace.path.relative_to(self._folder.root)}", self._trace.cut
+        )
         # a full disk ends the build where the dataset is written, with the reason
         with suppress(OSError):
             write_json(self._folder.profile_file, self.profile.to_dict())

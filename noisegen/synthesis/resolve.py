@@ -27,7 +27,9 @@ from noisegen.synthesis.threads import usable_cores
 
 __all__ = ["ResolvedBuild", "request_record", "resolved_build"]
 
-# arguments of `build_dataset` that name a file or folder
+# arguments of `build_dataset` that say which process this is, not what is built
+ITS_OWN = ("rank", "world_size")
+# and that name a file or folder
 PLACES = ("manifest", "output", "root", "staging", "model", "conditions")
 
 # On CUDA so many more workers than cores: those that wait for a device use none.
@@ -154,7 +156,7 @@ def resolved_build(
 
 def request_record(request: Mapping[str, object]) -> dict[str, object]:
     """The arguments of `noisegen.build_dataset` as JSON values that mean the same from any working folder."""
-    return {name: _recorded(name, value) for name, value in request.items()}
+    return {name: _recorded(name, value) for name, value in request.items() if name not in ITS_OWN}
 
 
 def _recorded(name: str, value: object) -> object:

@@ -105,7 +105,7 @@ def retry_failed(
     request = _recorded_request(folder)
     moved = {"manifest": manifest, "root": root, "model": model, "workers": workers}
     request |= {name: value for name, value in moved.items() if value is not None}
-    request |= {"output": folder.root, "profile": profile, "quiet": quiet}
+    request |= {"output": folder.root, "rank": None, "world_size": 1, "profile": profile, "quiet": quiet}
     before = _failures(folder)
     looked_at = {
         shard: [f for f in failures if reason in (None, f.reason)] for shard, failures in before.items()
@@ -161,13 +161,14 @@ def _recorded_request(folder: DatasetFolder) -> dict[str, Any]:
 
 def _failures(folder: DatasetFolder) -> dict[Shard, list[Failure]]:
     """The failures of each finished shard that has some."""
-    found = {shard: folder.finished(shard) for shard in folder.shards()}
-    return {shard: list(m.failures) for shard, m in found.items() if m is not None and m.failures}
+    found = folder.finished_ones(folder.shards())
+    return {shard: list(marker.failures) for shard, marker in found if marker and marker.failures}
 
 
 def _marked(folder: DatasetFolder) -> list[Shard]:
     """Shards that an interrupted call has left to be redone."""
-    return [shard for shard in folder.shards() if folder.retry_file(shard).exists()]
+    retried = folder.notes().retry
+    return [shard for shard in folder.shards() if retried[shard.index]]
 
 
 def _by_reason(failures: list[Failure]) -> dict[str, int]:

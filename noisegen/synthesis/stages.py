@@ -27,6 +27,7 @@ class Timing:
         seconds: on the clock on the wall.
         tiles: number of tiles.
         finished: time of the end, seconds since 1970.
+        process: host of the process, and its name among those that build together.
         workers: threads that make tiles.
         stages: thread-seconds of "read" (headers and decoding), "synthesize", "encode" (with hashes) and "write".
             On CUDA "synthesize" includes waiting for the device.
@@ -36,6 +37,7 @@ class Timing:
     seconds: float
     tiles: int
     finished: float
+    process: str
     workers: int
     stages: dict[str, float]
     waits: dict[str, float]
@@ -76,10 +78,12 @@ class StageClock:
     Args:
         workers: threads that make tiles.
         trace: also gets each span of time by itself, with its details.
+        process: host and name of this process, for the timing records.
     """
 
-    def __init__(self, workers: int, trace: Trace | None = None) -> None:
+    def __init__(self, workers: int, trace: Trace | None = None, process: str = "") -> None:
         self._workers = workers
+        self._process = process
         self._trace = trace
         self._lock = threading.Lock()
         self._totals: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
@@ -168,6 +172,7 @@ class StageClock:
             round(seconds, 3),
             tiles,
             time.time(),
+            self._process,
             self._workers,
             {name: counted(name) for name in STAGES},
             {name: counted(f"wait for {name}") for name in ("tiles", "upload")},

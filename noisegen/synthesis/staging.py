@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ __all__ = ["StagedFolder", "dataset_at", "opened_dataset"]
 
 # how long an interrupted build waits for the upload under way, in seconds
 PATIENCE = 4.0
+
+# what is read here before anything else; markers are many, and are read when they are asked for
+_FETCHED_AT_ONCE = re.compile(r"run\.json|state/run\.xxh3|state/host\.json|state/\d+\.(bad|retry)\.json")
+MARKERS_AT_ONCE = 256
 
 # a file of one tile or of a noisy version of a photograph, see `noisegen.synthesis.layout.tile_key_name`
 _TILE_FILE = re.compile(r".+/(\d{8,})-\d{2,}(-\d{5,}-\d{5,})?\.[^/]*")
@@ -76,26 +81,47 @@ class StagedFolder(DatasetFolder):
     def pull(self) -> None:
         self.discard()
         self.sizes.update(list_files(self.url))
-        state = re.compile(r"run\.json|state/run\.xxh3|state/[^/]+\.json")
-        unread = {self._name(self.profile_file), self._name(self.trace_file)}
-        self.fetch(name for name in self.sizes if state.fullmatch(name) and name not in unread)
+        self.fetch(name for name in self.sizes if _FETCHED_AT_ONCE.fullmatch(name))
+
+    def read_marker(self, shard: Shard) -> Marker | None:
+        self.fetch([self._name(self.marker_file(shard))])
+        return super().read_marker(shard)
+
+    def markers(self, shards: Iterable[Shard] | None = None) -> Iterator[Marker]:
+        for group in _groups(self.shards() if shards is None else shards):
+            with self._at_hand([self.marker_file(shard) for shard in group]):
+                yield from super().markers(group)
+
+    def finished_ones(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Marker | None]]:
+        for group in _groups(shards):
+            with self._at_hand([self.marker_file(shard) for shard in group]):
+                yield from super().finished_ones(group)
+
+    def state_files(self) -> Iterator[str]:
+        return (name.removeprefix("state/") for name in self.sizes if name.startswith("state/"))
 
     def fetch(self, names: Iterable[str]) -> None:
         absent = [name for name in names if name in self.sizes and not (self.root / name).exists()]
         download_all(self.url, self.root, absent)
 
     @contextmanager
-    def at_hand(self, shard: Shard) -> Iterator[None]:
+    def at_hand(self, shard: Shard, files: Sequence[Path] = ()) -> Iterator[None]:
         try:
             marker = self.read_marker(shard)
         except UsageError:
             marker = None
-        names = list(marker.files) if marker else []
+        with self._at_hand(files or [self.root / name for name in (marker.files if marker else ())]):
+            yield
+
+    @contextmanager
+    def _at_hand(self, files: Iterable[Path]) -> Iterator[None]:
+        """Fetches what is not here yet, and removes it afterwards."""
+        fetched = [name for name in map(self._name, files) if not (self.root / name).exists()]
         try:
-            self.fetch(names)
+            self.fetch(fetched)
             yield
         finally:
-            self._forget(shard, names)
+            self._forget(fetched)
 
     def set_bad(self, shard: Shard, problems: Sequence[str]) -> None:
         super().set_bad(shard, problems)
@@ -109,6 +135,8 @@ class StagedFolder(DatasetFolder):
         # leftovers cost space only; not everybody may list them, and not every store can
         with suppress(RemoteError):
             abort_uploads(self.url)
+        if "dataset.json" in self.sizes and shards:
+            self._delete(["dataset.json"])
         markers = [self._name(self.marker_file(shard)) for shard in shards]
         self._delete(name for name in markers if name in self.sizes)
         names = {shard.name for shard in shards}
@@ -127,12 +155,11 @@ class StagedFolder(DatasetFolder):
         self._send(map(self._name, (self.run_hash_file, self.run_file)))
 
     def publish(self) -> None:
-        names = [
-            path.name for path in self.root.iterdir() if path.is_file() and not path.name.startswith(".")
-        ]
-        told = (self.state / "host.json", self.profile_file, self.trace_file)
-        names += [self._name(path) for path in told if path.exists()]
-        self._send(sorted(set(names) - {"run.json"}))
+        names = {path.name for path in self.root.glob("*") if path.is_file() and path.name[0] != "."}
+        told = (self.state / "host.json", self.profile_file, self.trace_file, self.failures_file)
+        names |= {self._name(path) for path in told if path.exists()}
+        # last what says that all is there
+        self._send(sorted(names - {"run.json"}, key=lambda name: (name == "dataset.json", name)))
 
     @contextmanager
     def outbox(self, stop: StopRequest) -> Iterator[Callable[[Marker], None]]:
@@ -177,7 +204,7 @@ class StagedFolder(DatasetFolder):
             )
         self._send([self._name(done)], pause)
         self.sizes.update({name: record.size for name, record in marker.files.items()})
-        self._forget(marker.shard, marker.files)
+        self._forget([*marker.files, *beside, self._name(done)])
 
     def _send(self, names: Iterable[str], pause: Callable[[float], object] = time.sleep) -> None:
         for name in names:
@@ -190,15 +217,20 @@ class StagedFolder(DatasetFolder):
         for name in gone:
             self.sizes.pop(name, None)
 
-    def _forget(self, shard: Shard, names: Iterable[str]) -> None:
-        """Removes a shard's files here, but for the index table, which is small and needed at the end."""
-        index = self._name(self.index_file(shard))
+    def _forget(self, names: Iterable[str]) -> None:
+        """Removes files here that are at the URL."""
         for name in names:
-            if name in self.sizes and name != index:
+            if name in self.sizes:
                 (self.root / name).unlink(missing_ok=True)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def _groups(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
+    left = iter(shards)
+    while group := list(islice(left, MARKERS_AT_ONCE)):
+        yield group
 
 
 class _Outbox:
@@ -239,11 +271,12 @@ class _Outbox:
             upload.set_result(None)
 
 
-def dataset_at(place: str | Path, staging: Path | None = None) -> DatasetFolder:
+def dataset_at(place: str | Path, staging: Path | None = None, part: str = "") -> DatasetFolder:
     """The dataset at a path or URL, for a build.
 
     Args:
         place: where it is or will be.
+        part: name of this process where it shares the dataset with others; each has a staging folder of its own.
         staging: folder that a staging folder is made in; by default one under the system's for temporary files.
 
     Raises:
@@ -251,7 +284,7 @@ def dataset_at(place: str | Path, staging: Path | None = None) -> DatasetFolder:
     """
     place = as_place(place)
     if isinstance(place, Path):
-        return DatasetFolder(place)
+        return DatasetFolder(place, part=part)
     if staging is None:
         staging = Path(tempfile.gettempdir()) / f"noisegen-{os.getuid()}"
         try:
@@ -263,7 +296,8 @@ def dataset_at(place: str | Path, staging: Path | None = None) -> DatasetFolder:
             ) from error
         if foreign:
             raise UsageError(f"{staging} belongs to another user; give a folder with --staging")
-    return StagedFolder(staging / f"staging-{xxhash.xxh3_64_hexdigest(place.encode())}", place)
+    name = "-".join(filter(None, ["staging", xxhash.xxh3_64_hexdigest(place.encode()), part]))
+    return StagedFolder(staging / name, place, part=part)
 
 
 @contextmanager

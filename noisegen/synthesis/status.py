@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
 
 from noisegen.errors import UsageError
 from noisegen.synthesis.files import read_json
 from noisegen.synthesis.formats import assembly_of
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
+from noisegen.synthesis.locks import is_locked
 from noisegen.synthesis.stages import Timing, bottleneck, shares
 from noisegen.synthesis.staging import opened_dataset
 
 __all__ = ["DatasetStatus", "dataset_status", "duration_text", "reasons_text"]
+
+
+# Markers that are read; of more finished shards, so many, evenly spread. They are small files, and may be a million.
+SAMPLED_SHARDS, LAST_SHARDS = 2048, 256
+# a process that has finished no shard for longer than that, or three shards, is not counted
+RECENT_SECONDS = 120.0
+LISTED = 20
+# of shards, in names of temporary files
+_NAMES = re.compile(r"(?<!\d)\d{6,7}(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -25,16 +37,19 @@ class DatasetStatus:
 
     Attributes:
         running: whether a build holds the dataset now.
-        writing: names of the shards that it is writing.
+        writing: names of the shards that are being written.
         shards, shards_done: in all, and finished.
+        sampled: number of finished shards whose records were read; if fewer than ``shards_done``, then ``rows_done``,
+            ``tiles``, ``failures`` and ``damaged`` are projected or of these shards only.
         damaged: names of finished shards that the next build will redo (files missing, or marked by `verify`), and
             "lmdb" where all shards are done but not the databases made of them.
         retried: names of finished shards that `retry-failed` has still to redo.
         rows, rows_done: photographs of the manifest in all, and in finished shards.
         tiles: in finished shards.
         failures: rows of finished shards that gave no tiles, by reason.
-        megapixels_per_second: mean over the finished shards; None where none has been timed.
-        seconds_left: estimate at that rate; None where it is unknown, 0 when all is done.
+        megapixels_per_second: mean over the finished shards, of one process; None where none has been timed.
+        processes: that finished a shard in the last minutes, or the last ones that did.
+        seconds_left: estimate at that rate by so many processes; None where it is unknown, 0 when all is done.
         stages: share of the threads' time spent on read, synthesize, encode, write and idle (threads that had no tile
             to make); empty where no tile has been timed.
         bottleneck: the stage that the others wait for; None where no tile has been timed.
@@ -44,6 +59,7 @@ class DatasetStatus:
     writing: tuple[str, ...]
     shards: int
     shards_done: int
+    sampled: int
     damaged: tuple[str, ...]
     retried: tuple[str, ...]
     rows: int
@@ -51,6 +67,7 @@ class DatasetStatus:
     tiles: int
     failures: dict[str, int]
     megapixels_per_second: float | None
+    processes: int
     seconds_left: float | None
     stages: dict[str, float]
     bottleneck: str | None
@@ -62,19 +79,21 @@ class DatasetStatus:
     def text(self) -> str:
         """A few lines for people."""
         doing = f", writing shard {', '.join(self.writing)}" if self.writing else ""
+        about = "about " if self.sampled < self.shards_done else ""
         lines = [
             f"build     {'running' + doing if self.running else 'not running'}",
             f"shards    {self.shards_done} of {self.shards} done",
-            f"photos    {self.rows_done} of {self.rows} done",
-            f"tiles     {self.tiles}",
-            f"failures  {reasons_text(self.failures)}",
+            f"photos    {about}{self.rows_done} of {self.rows} done",
+            f"tiles     {about}{self.tiles}",
+            f"failures  {about}{reasons_text(self.failures)}",
         ]
         if self.damaged:
-            lines.append(f"damaged   {', '.join(self.damaged)} (the same command makes them anew)")
+            lines.append(f"damaged   {_listed(self.damaged)} (the same command makes them anew)")
         if self.retried:
-            lines.append(f"retried   {', '.join(self.retried)} not redone yet; retry-failed continues")
+            lines.append(f"retried   {_listed(self.retried)} not redone yet; retry-failed continues")
         if self.megapixels_per_second is not None:
-            lines.append(f"rate      {self.megapixels_per_second:.2f} MP/s")
+            of_each = f" by each of {self.processes} processes" if self.processes > 1 else ""
+            lines.append(f"rate      {self.megapixels_per_second:.2f} MP/s{of_each}")
         if self.stages:
             spent = ", ".join(f"{name} {share:.0%}" for name, share in self.stages.items())
             lines.append(f"time      {spent}; limited by: {self.bottleneck}")
@@ -97,47 +116,78 @@ def dataset_status(output: str | Path) -> DatasetStatus:
 def _status(folder: DatasetFolder) -> DatasetStatus:
     run = folder.read_run()
     shards = folder.shards()
-    running = _is_running(folder)
-    done = [marker for shard in shards if (marker := folder.finished(shard))]
-    names = {marker.shard.name for marker in done}
-    damaged = tuple(s.name for s in shards if s.name not in names and folder.marker_file(s).exists())
+    running = is_locked(folder)
+    notes = folder.notes()
+    finished = notes.done & ~notes.bad
+    read = list(folder.finished_ones(_sample(shards, finished)))
+    done = [marker for _, marker in read if marker]
+    share = len(done) / max(1, len(read))
+    shards_done = round(share * int(finished.sum()))
+    damaged = [shards[int(i)].name for i in np.flatnonzero(notes.done & notes.bad)]
+    damaged = sorted([*damaged, *(shard.name for shard, marker in read if marker is None)])
     assembly = assembly_of(run["config"]["format"])
-    if assembly is not None and len(done) == len(shards) and not assembly.is_assembled(folder, shards):
-        damaged += (run["config"]["format"],)
-    rows = sum(shard.stop - shard.start for shard in shards)
-    rows_done = sum(marker.shard.stop - marker.shard.start for marker in done)
-    tiles = sum(marker.tiles for marker in done)
+    if assembly is not None and shards_done == len(shards) and not assembly.is_assembled(folder, shards):
+        damaged.append(run["config"]["format"])
+    each = shards_done / max(1, len(done))
+    tiles = round(each * sum(marker.tiles for marker in done))
+    failures = Counter(failure.reason for marker in done for failure in marker.failures)
     timings = _timings(folder, done)
     seconds = sum(timing.seconds for timing in timings)
     timed_tiles = sum(timing.tiles for timing in timings)
     rate = timed_tiles * run["config"]["tile_size"] ** 2 / 1e6 / seconds if timed_tiles else None
+    rows = sum(shard.stop - shard.start for shard in shards)
+    rows_done = min(rows, round(each * sum(marker.shard.stop - marker.shard.start for marker in done)))
+    processes = _processes(timings)
     left: float | None = None
-    if rows_done == rows:
+    if shards_done == len(shards):
         left = 0.0
     elif rows_done and timed_tiles:
-        left = (rows - rows_done) * (tiles / rows_done) * seconds / timed_tiles
+        left = (rows - rows_done) * (tiles / rows_done) * seconds / timed_tiles / processes
     return DatasetStatus(
         running=running,
-        writing=_being_written(folder, shards) if running else (),
+        writing=_being_written(folder, len(shards)) if running else (),
         shards=len(shards),
-        shards_done=len(done),
-        damaged=damaged,
-        retried=tuple(s.name for s in shards if folder.retry_file(s).exists()),
+        shards_done=shards_done,
+        sampled=len(read),
+        damaged=tuple(damaged),
+        retried=tuple(shards[int(i)].name for i in np.flatnonzero(notes.retry)),
         rows=rows,
         rows_done=rows_done,
         tiles=tiles,
-        failures=dict(sorted(Counter(f.reason for marker in done for f in marker.failures).items())),
+        failures={reason: round(each * count) for reason, count in sorted(failures.items())},
         megapixels_per_second=None if rate is None else round(rate, 3),
+        processes=processes,
         seconds_left=None if left is None else round(left, 3),
         stages=shares(timings) if timed_tiles else {},
         bottleneck=bottleneck(timings) if timed_tiles else None,
     )
 
 
+def _sample(shards: Sequence[Shard], finished: np.ndarray) -> list[Shard]:
+    """All finished shards if they are not many; else some, evenly spread, and the last, which tell who is at work."""
+    found = np.flatnonzero(finished)
+    if len(found) > SAMPLED_SHARDS:
+        even = np.linspace(0, len(found) - 1, SAMPLED_SHARDS - LAST_SHARDS).astype(np.int64)
+        found = np.union1d(found[even], found[-LAST_SHARDS:])
+    return [shards[int(i)] for i in found]
+
+
+def _processes(timings: Sequence[Timing]) -> int:
+    """How many finished a shard of late; 1 where nothing is known."""
+    newest = max((timing.finished for timing in timings), default=0.0)
+    recent = max(RECENT_SECONDS, 3 * max((timing.seconds for timing in timings), default=0.0))
+    return max(1, len({timing.process for timing in timings if timing.finished >= newest - recent}))
+
+
 def reasons_text(failures: dict[str, int]) -> str:
     """The number of failures, and how many of each reason."""
     reasons = ", ".join(f"{reason} {count}" for reason, count in failures.items())
     return f"{sum(failures.values())}" + (f" ({reasons})" if reasons else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def duration_text(seconds: float) -> str:
@@ -150,28 +200,17 @@ def duration_text(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _is_running(folder: DatasetFolder) -> bool:
-    """Whether the lock is taken. It is held here for an instant at most, which a starting build waits out."""
-    try:
-        with (folder.state / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
-
-
-def _being_written(folder: DatasetFolder, shards: list[Shard]) -> tuple[str, ...]:
-    found = {shard.name for shard in shards}
+def _being_written(folder: DatasetFolder, shards: int) -> tuple[str, ...]:
+    found: set[int] = set()
     with suppress(OSError):
-        started = {number for path in folder.temporary.iterdir() for number in re.findall(r"\d+", path.name)}
-        return tuple(sorted(started & found))
-    return ()
+        for place in (folder.temporary, *(path for path in folder.temporary.iterdir() if path.is_dir())):
+            found |= {int(number) for path in place.iterdir() for number in _NAMES.findall(path.name)}
+    return tuple(f"{number:06d}" for number in sorted(found) if number < shards)
 
 
-def _timings(folder: DatasetFolder, done: list[Marker]) -> list[Timing]:
+def _timings(folder: DatasetFolder, done: Sequence[Marker]) -> list[Timing]:
     timings = []
+    folder.fetch(folder.timing_file(marker.shard).relative_to(folder.root).as_posix() for marker in done)
     for marker in done:
         # a shard may be redone, or its record be missing after a crash, while this reads
         with suppress(OSError, UsageError, TypeError):

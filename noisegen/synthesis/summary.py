@@ -1,24 +1,28 @@
-"""What is written at the end of a build: the list of failures, the counts, the card, the contact sheet."""
+"""What is written at the end of a build: counts, card, table of shards, list of failures, contact sheet."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from noisegen.errors import InputError
 from noisegen.png import decode_png
 from noisegen.synthesis.card import dataset_card
 from noisegen.synthesis.contact_sheet import contact_sheet
 from noisegen.synthesis.croissant import croissant
-from noisegen.synthesis.failures import failures_agree, recorded_failures, write_failures
 from noisegen.synthesis.files import json_bytes, write_atomically
 from noisegen.synthesis.formats import format_named
-from noisegen.synthesis.layout import SUMMARY_FILES, DatasetFolder, Failure, Marker
+from noisegen.synthesis.layout import SUMMARY_FILES, DatasetFolder, Failure
+from noisegen.synthesis.making import Built
 from noisegen.synthesis.profile import Profile
-from noisegen.synthesis.records import read_index
+from noisegen.synthesis.rank import Rank
+from noisegen.synthesis.survey import Survey, Totals, surveyed
 
 __all__ = ["BuildSummary", "disagreements", "write_summary"]
 
@@ -29,9 +33,11 @@ class BuildSummary:
 
     Attributes:
         output: the dataset's folder or URL.
-        shards, shards_built: in the dataset, and made by this call (the others were there).
-        tiles: in the dataset.
-        megapixels: in the dataset's noisy tiles.
+        rank, world_size: of this process among those that build together; 0 of 1 where it builds alone.
+        complete: whether all shards are there and described; a rank that is not the last leaves that to others.
+        shards, shards_built: that this process is to make (all, where it is alone), and that this call made.
+        tiles: in these shards.
+        megapixels: of their noisy tiles.
         failures: manifest rows that gave no tiles, by reason.
         left_out: tiles that the selection left out, by reason.
         seconds: that this call took.
@@ -40,6 +46,9 @@ class BuildSummary:
     """
 
     output: str
+    rank: int
+    world_size: int
+    complete: bool
     shards: int
     shards_built: int
     tiles: int
@@ -49,6 +58,28 @@ class BuildSummary:
     seconds: float
     lost: tuple[Failure, ...] = ()
     profile: Profile | None = None
+
+    @classmethod
+    def of(
+        cls, folder: DatasetFolder, tile_size: int, built: Built, rank: Rank, complete: bool, seconds: float
+    ) -> BuildSummary:
+        """The outcome of what a process was to make."""
+        table = built.totals.to_dict(tile_size)
+        return cls(
+            output=folder.place,
+            rank=rank.number,
+            world_size=rank.size,
+            complete=complete,
+            shards=table["shards"],
+            shards_built=built.shards,
+            tiles=table["tiles"],
+            megapixels=table["megapixels"],
+            failures=table["failures"],
+            left_out=table["left_out"],
+            seconds=seconds,
+            lost=built.lost,
+            profile=built.profile,
+        )
 
     @property
     def exit_code(self) -> int:
@@ -66,14 +97,20 @@ class BuildSummary:
             f"{self.tiles} tiles ({self.megapixels:.1f} MP) in {self.shards} shards in {self.output}, "
             f"{self.shards_built} shards made now in {self.seconds:.1f} s"
         ]
+        if self.world_size > 1:
+            lines[0] = f"rank {self.rank} of {self.world_size}: {lines[0]}"
+            lines.append(
+                f"all ranks are done, {self.output} is complete"
+                if self.complete
+                else "its share is done; the rank that is the last to finish completes the dataset"
+            )
         if self.left_out:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.left_out.items())
             lines.append(f"{sum(self.left_out.values())} tiles were left out by the selection ({reasons})")
         if self.failures:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.failures.items())
-            lines.append(
-                f"{sum(self.failures.values())} photographs failed ({reasons}), see {self.output}/failures.jsonl"
-            )
+            where = f"{self.output}/failures.jsonl" + ("" if self.complete else " once it is complete")
+            lines.append(f"{sum(self.failures.values())} photographs failed ({reasons}), see {where}")
         lines += [
             f"kept as it was: the shard of row {failure.row}, which has tiles but cannot be used now: {failure.message}"
             for failure in self.lost
@@ -83,17 +120,41 @@ class BuildSummary:
         return "\n".join(lines)
 
 
+def write_summary(folder: DatasetFolder, check_stop: Callable[[], None] = lambda: None) -> Totals:
+    """Writes the files that describe the whole, dataset.json last. Every shard has to be finished.
+
+    Args:
+        folder: the dataset.
+        check_stop: called often; may raise.
+    """
+    with surveyed(folder, check_stop) as survey:
+        write_atomically(folder.root / "failures.jsonl", survey.failure_lines())
+        write_atomically(folder.root / "shards.parquet", survey.shards_file())
+        output_format = format_named(folder.read_run()["config"]["format"])
+        sheet = contact_sheet(folder, output_format, survey.shards["tiles"].to_numpy())
+        if sheet is not None:
+            write_atomically(folder.root / "contact_sheet.png", sheet)
+        for name, content in _texts(folder, survey).items():
+            write_atomically(folder.root / name, content)
+        return survey.totals
+
+
 def disagreements(folder: DatasetFolder) -> list[str]:
     """What is wrong with the files that `write_summary` writes, where all shards are finished and whole."""
-    _, files = _derived_files(folder)
     folder.fetch(SUMMARY_FILES)
-    missing = [name for name in files if not (folder.root / name).exists()]
-    if missing:
-        return [f"{', '.join(missing)} missing, so the build has not come to its end"]
-    agrees = {"failures.jsonl": failures_agree(folder)}
-    for name, content in files.items():
-        agrees[name] = (folder.root / name).read_bytes() == content
-    problems = [f"{name} does not agree with the shards" for name, agreed in agrees.items() if not agreed]
+    with surveyed(folder) as survey:
+        texts = _texts(folder, survey)
+        needed = [*texts, "shards.parquet", "failures.jsonl"]
+        missing = [name for name in needed if not (folder.root / name).exists()]
+        if missing:
+            return [f"{', '.join(sorted(missing))} missing, so the build has not come to its end"]
+        agrees = {name: (folder.root / name).read_bytes() == text for name, text in texts.items()}
+        agrees["shards.parquet"] = _same_table(folder, survey.shards)
+        with (folder.root / "failures.jsonl").open("rb") as file:
+            agrees["failures.jsonl"] = all(a == b for a, b in zip_longest(file, survey.failure_lines()))
+    problems = [
+        f"{name} does not agree with the shards" for name, agreed in sorted(agrees.items()) if not agreed
+    ]
     sheet = folder.root / "contact_sheet.png"
     try:
         # its pixels may differ by the versions of the libraries that draw it, so only damage is looked for
@@ -104,68 +165,21 @@ def disagreements(folder: DatasetFolder) -> list[str]:
     return problems
 
 
-def _derived_files(folder: DatasetFolder) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What follows from the finished shards: the content of dataset.json, and of text files by name."""
+def _texts(folder: DatasetFolder, survey: Survey) -> dict[str, bytes]:
+    """The content of the card and the like, by name; dataset.json last."""
     run = folder.read_run()
-    tile_size = int(run["config"]["tile_size"])
-    markers = _light_markers(folder)
-    folder.fetch(folder.index_file(marker.shard).relative_to(folder.root).as_posix() for marker in markers)
-    tiles = sum(marker.tiles for marker in markers)
-    left_out: Counter[str] = Counter()
-    for marker in markers:
-        left_out.update(marker.left_out)
-    table: dict[str, Any] = {
-        "shards": len(markers),
-        "tiles": tiles,
-        "tile_size": tile_size,
-        "megapixels": tiles * tile_size**2 / 1e6,
-        "conditions": _conditions(folder, markers),
-        "failures": dict(sorted(Counter(f.reason for f in recorded_failures(folder)).items())),
-        "left_out": dict(sorted(left_out.items())),
-    }
-    return table, {
-        "dataset.json": json_bytes(table, indent=1),
+    table: dict[str, Any] = survey.totals.to_dict(int(run["config"]["tile_size"]))
+    return {
         "README.md": dataset_card(run, table),
         "croissant.json": croissant(run, table),
+        "dataset.json": json_bytes(table, indent=1),
     }
 
 
-def write_summary(folder: DatasetFolder) -> dict[str, Any]:
-    """Writes the files that describe the whole, where every shard is finished; returns the contents of dataset.json."""
-    table, files = _derived_files(folder)
-    if table["shards"] < len(folder.shards()):
-        return table
-    write_failures(folder)
-    for name, content in files.items():
-        write_atomically(folder.root / name, content)
-    output_format = format_named(folder.read_run()["config"]["format"])
-    sheet = contact_sheet(folder, output_format, _light_markers(folder))
-    if sheet is not None:
-        write_atomically(folder.root / "contact_sheet.png", sheet)
-    return table
-
-
-def _conditions(folder: DatasetFolder, markers: Sequence[Marker]) -> list[dict[str, Any]]:
-    """Tiles of each camera and ISO, and the deviation of their noise."""
-    tiles: Counter[tuple[str, int]] = Counter()
-    squares: dict[tuple[str, int], float] = {}
-    for marker in markers:
-        for row in read_index(folder.index_file(marker.shard), ["camera", "iso", "noise_std"]):
-            condition = (row["camera"], row["iso"])
-            tiles[condition] += 1
-            squares[condition] = squares.get(condition, 0.0) + row["noise_std"] ** 2
-    return [
-        {
-            "camera": camera,
-            "iso": iso,
-            "tiles": count,
-            "noise_std": round(math.sqrt(squares[camera, iso] / count), 4),
-        }
-        for (camera, iso), count in sorted(tiles.items())
-    ]
-
-
-def _light_markers(folder: DatasetFolder) -> list[Marker]:
-    """Markers without their files and failures, which may be many."""
-    markers = (folder.read_marker(shard) for shard in folder.shards())
-    return [replace(marker, files={}, failures=()) for marker in markers if marker]
+def _same_table(folder: DatasetFolder, shards: pa.Table) -> bool:
+    """Whether shards.parquet holds this table; its bytes may differ by the version of the library."""
+    try:
+        stored = pq.read_table(io.BytesIO((folder.root / "shards.parquet").read_bytes()))
+    except (pa.ArrowException, OSError):
+        return False
+    return bool(stored.equals(shards))

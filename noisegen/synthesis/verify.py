@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from noisegen.synthesis.files import record_file
 from noisegen.synthesis.formats import Format, assembly_of, format_named
 from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
 from noisegen.synthesis.noise_check import NoiseCheck, check_noise
+from noisegen.synthesis.rank import Rank, resolve_rank
 from noisegen.synthesis.records import noise_std, pixel_hash, read_index
 from noisegen.synthesis.staging import opened_dataset
 from noisegen.synthesis.summary import disagreements
 from noisegen.synthesis.threads import usable_cores, worker_threads
+from noisegen.synthesis.writing import condition_totals
 
 __all__ = ["VerifyReport", "verify_dataset"]
 
@@ -66,7 +69,14 @@ class VerifyReport:
 
 
 def verify_dataset(
-    output: str | Path, *, workers: int | None = None, remake: int = 64, model: str | Path | None = None
+    output: str | Path,
+    *,
+    workers: int | None = None,
+    remake: int = 64,
+    model: str | Path | None = None,
+    sample: int | None = None,
+    rank: int | None = None,
+    world_size: int | None = None,
 ) -> VerifyReport:
     """Reads every file of the finished shards and compares it with marker and index table.
 
@@ -80,17 +90,26 @@ def verify_dataset(
         workers: threads; default one for each core.
         remake: tiles that are made again with the checkpoint, at most, see `noisegen.synthesis.noise_check`.
         model: the checkpoint; None takes the one that the build recorded.
+        sample: check so many shards at most, evenly spread; None checks all.
+        rank, world_size: as of `noisegen.build_dataset`: check the shards of one of several processes. The files that
+            describe the whole are checked by rank 0.
 
     Raises:
         UsageError: there is no dataset.
         RemoteError: the URL cannot be read.
     """
+    share = resolve_rank(rank, world_size)
     with opened_dataset(output) as folder:
-        return _verify(folder, workers, remake, model)
+        return _verify(folder, share, sample, workers, remake, model)
 
 
 def _verify(
-    folder: DatasetFolder, workers: int | None, remake: int, model: str | Path | None
+    folder: DatasetFolder,
+    rank: Rank,
+    sample: int | None,
+    workers: int | None,
+    remake: int,
+    model: str | Path | None,
 ) -> VerifyReport:
     if folder.run_file.is_file() and not folder.run_is_whole():
         damaged = "run.json does not agree with its hash in state/run.xxh3; nothing else was checked"
@@ -98,26 +117,28 @@ def _verify(
     run = folder.read_run()
     output_format = format_named(run["config"]["format"])
     shards = folder.shards()
-    begun = [shard for shard in shards if folder.marker_file(shard).exists()]
+    notes = folder.notes()
+    mine = rank.share(shards)
+    begun = [shard for shard in mine if notes.done[shard.index]]
+    unfinished = len(mine) - len(begun)
+    if sample is not None and sample < len(begun):
+        begun = [begun[i * len(begun) // sample] for i in range(sample)]
     problems: dict[str, list[str]] = {}
     tiles = 0
-    with worker_threads(workers or usable_cores(), "checker") as pool:
-        checks = pool.map(lambda shard: _check_at_hand(folder, output_format, shard), begun)
-        for shard, (count, found) in zip(begun, checks, strict=True):
-            tiles += count
-            if found:
-                problems[shard.name] = found
-            try:
-                folder.set_bad(shard, found)
-            except OSError as error:  # a dataset that can only be read
-                problems.setdefault(shard.name, []).append(f"its mark cannot be changed: {error.strerror}")
-    assembly = assembly_of(run["config"]["format"])
-    if assembly is not None and len(begun) == len(shards) and not problems:
-        found = assembly.problems(folder, shards)
+    for shard, (count, found) in _checked(folder, output_format, begun, workers or usable_cores()):
+        tiles += count
         if found:
+            problems[shard.name] = found
+        try:
+            folder.set_bad(shard, found)
+        except OSError as error:  # a dataset that can only be read
+            problems.setdefault(shard.name, []).append(f"its mark cannot be changed: {error.strerror}")
+    if rank.number == 0 and notes.done.all() and not problems:
+        assembly = assembly_of(run["config"]["format"])
+        if assembly is not None and (found := assembly.problems(folder, shards)):
             problems[run["config"]["format"]] = found
-    if len(begun) == len(shards) and not problems and (stale := disagreements(folder)):
-        problems["dataset"] = stale
+        elif stale := disagreements(folder):
+            problems["dataset"] = stale
     noise = None
     if remake:
         whole = [shard for shard in begun if shard.name not in problems]
@@ -128,7 +149,22 @@ def _verify(
             folder.set_bad(shard, found)
         if noise.problems:
             problems["noise"] = noise.problems
-    return VerifyReport(len(begun), len(shards) - len(begun), tiles, problems, noise)
+    return VerifyReport(len(begun), unfinished, tiles, problems, noise)
+
+
+def _checked(
+    folder: DatasetFolder, output_format: Format, shards: Iterable[Shard], workers: int
+) -> Iterator[tuple[Shard, tuple[int, list[str]]]]:
+    """Each shard with its tiles found whole and its problems; only a few are begun before they are asked for."""
+    waiting: deque[tuple[Shard, Future[tuple[int, list[str]]]]] = deque()
+    with worker_threads(workers, "checker") as pool:
+        for shard in shards:
+            waiting.append((shard, pool.submit(_check_at_hand, folder, output_format, shard)))
+            if len(waiting) > 2 * workers:
+                first, check = waiting.popleft()
+                yield first, check.result()
+        for first, check in waiting:
+            yield first, check.result()
 
 
 def _check_at_hand(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[int, list[str]]:
@@ -152,6 +188,9 @@ def _check(folder: DatasetFolder, output_format: Format, shard: Shard) -> tuple[
     keys = [str(row["key"]) for row in index]
     if len(keys) != marker.tiles:
         found.append(f"the index table lists {len(keys)} tiles, the marker {marker.tiles}")
+    totals = condition_totals((r["split"], r["camera"], r["iso"], r["noise_std"]) for r in index)
+    if totals != marker.conditions:
+        found.append("the marker counts other cameras and ISO settings than the index table")
     found += [
         f"tile {key} is listed more than once" for key in sorted(k for k, n in Counter(keys).items() if n > 1)
     ]

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import fcntl
+import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO
 
-from noisegen.errors import NoisegenError, UsageError
+from noisegen.errors import NoisegenError
 from noisegen.synthesis.files import record_file, sync, write_json
 from noisegen.synthesis.formats import Format
-from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
+from noisegen.synthesis.layout import ConditionTotal, DatasetFolder, Failure, Marker, Shard
 from noisegen.synthesis.records import FinishedTile, TileRecord, write_index
 from noisegen.synthesis.stages import StageClock
 
-__all__ = ["OpenShard", "disk_errors", "locked", "start_over"]
-
-# `noisegen status` holds the lock for an instant to see whether a build does
-LOCK_PATIENCE_SECONDS = 1.0
+__all__ = ["OpenShard", "condition_totals", "disk_errors", "start_over"]
 
 
 def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Shard]) -> None:
-    """Removes all traces of the given shards, markers first so that none is left without its files."""
+    """Removes all traces of the given shards, markers first so that none is left without its files.
+
+    dataset.json goes before them: it says that all is there.
+    """
     folder.withdraw(shards)
+    if shards:
+        (folder.root / "dataset.json").unlink(missing_ok=True)
     for shard in shards:
         folder.marker_file(shard).unlink(missing_ok=True)
     sync(folder.state)
@@ -107,7 +108,8 @@ class OpenShard:
             sync(index.parent)
             files[index.relative_to(self._folder.root).as_posix()] = record
             failures = tuple(sorted(self._failures, key=lambda failure: failure.row))
-            marker = Marker(self._shard, len(self._records), failures, dict(self._left_out), files)
+            totals = condition_totals((r.split, r.camera, r.iso, r.noise_std) for r in self._records)
+            marker = Marker(self._shard, len(self._records), totals, failures, dict(self._left_out), files)
             self._folder.write_marker(marker)
             self._folder.retry_file(self._shard).unlink(missing_ok=True)
         self._clock.reached("first shard")
@@ -117,10 +119,12 @@ class OpenShard:
             write_json(self._folder.timing_file(self._shard), timing.to_dict())
         return marker
 
-    def keep_standing(self) -> None:
+    def keep_standing(self) -> Marker:
         """Gives up what was written for the shard that is in place."""
+        assert self._standing is not None
         self.abort()
         self._folder.retry_file(self._shard).unlink(missing_ok=True)
+        return self._standing
 
     def abort(self) -> None:
         """Removes what was written so far; where even that fails, on a full disk, the next build does it."""
@@ -143,6 +147,14 @@ class OpenShard:
         )
 
 
+def condition_totals(tiles: Iterable[tuple[str, str, int, float]]) -> tuple[ConditionTotal, ...]:
+    """What a marker says of the tiles of a shard, of each its split, camera, ISO and `noise_std`."""
+    squares: dict[tuple[str, str, int], list[float]] = {}
+    for split, camera, iso, noise_std in tiles:
+        squares.setdefault((split, camera, iso), []).append(noise_std**2)
+    return tuple(ConditionTotal(*key, len(of), math.fsum(of)) for key, of in sorted(squares.items()))
+
+
 @contextmanager
 def disk_errors(folder: DatasetFolder) -> Iterator[None]:
     """Turns a full disk and the like, met while writing into the dataset, into a NoisegenError."""
@@ -153,38 +165,3 @@ def disk_errors(folder: DatasetFolder) -> Iterator[None]:
             f"cannot write into {folder.root}: {error.strerror or error}; finished shards are kept, "
             "the same command resumes"
         ) from error
-
-
-@contextmanager
-def locked(folder: DatasetFolder) -> Iterator[None]:
-    """Makes the folder and keeps other commands that write out of it."""
-    try:
-        folder.state.mkdir(parents=True, exist_ok=True)
-        lock = (folder.state / "lock").open("a")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written "
-            "with -o, or for a URL with --staging"
-        ) from error
-    with lock:
-        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
-        while not _try_lock(folder, lock):
-            if time.monotonic() > deadline:
-                raise UsageError(
-                    f"another command is writing into {folder.place}; wait for it or give another folder"
-                )
-            time.sleep(0.05)
-        yield
-
-
-def _try_lock(folder: DatasetFolder, lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise UsageError(
-            f"cannot lock {folder.root}: {error.strerror} (its file system has no flock, so two builds could "
-            "not be kept apart); build into a folder on another file system and copy the dataset"
-        ) from error
-    return True

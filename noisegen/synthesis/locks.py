@@ -1,0 +1,115 @@
+"""Who may write into a dataset: one command alone, or the ranks of one job side by side."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from noisegen.errors import UsageError
+from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.rank import Rank
+
+__all__ = ["Busy", "is_locked", "locked", "one_at_a_time"]
+
+# `noisegen status` holds the lock for an instant to see whether a build does
+PATIENCE_SECONDS = 1.0
+
+
+class Busy(UsageError):
+    """Another command is writing into the dataset."""
+
+
+@contextmanager
+def locked(
+    folder: DatasetFolder, rank: Rank | None = None, patience: float = PATIENCE_SECONDS
+) -> Iterator[None]:
+    """Makes the folder and keeps others out of it: all of them, or, for a rank, all but ranks of a job of its size.
+
+    Args:
+        folder: the dataset.
+        rank: of this process; alone where it is left out.
+        patience: seconds to wait for others.
+
+    Raises:
+        Busy: another command is writing into it.
+        UsageError: it cannot be written or locked.
+    """
+    rank = rank or Rank()
+    with ExitStack() as stack:
+        try:
+            (folder.state if rank.alone else folder.ranks).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_held(folder, folder.state / "lock", patience, exclusive=rank.alone))
+            if not rank.alone:
+                stack.enter_context(_held(folder, folder.ranks / f"{rank.name}.lock", patience))
+                _refuse_other_sizes(folder, rank)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written "
+                "with -o, or for a URL with --staging"
+            ) from error
+        yield
+
+
+@contextmanager
+def one_at_a_time(folder: DatasetFolder, rank: Rank) -> Iterator[None]:
+    """Inside `locked`: the ranks wait here for each other."""
+    if rank.alone:
+        yield
+        return
+    with (folder.ranks / "turn.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_locked(folder: DatasetFolder) -> bool:
+    """Whether a command holds it. The lock is taken here for an instant, which a starting command waits out."""
+    try:
+        with (folder.state / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _refuse_other_sizes(folder: DatasetFolder, rank: Rank) -> None:
+    """Ranks of two sizes would make the same shards; of two that come at once, one at least sees the other here."""
+    for path in folder.ranks.glob("*-of-*.lock"):
+        size = path.stem.partition("-of-")[2]
+        if size == str(rank.size):
+            continue
+        with path.open("a") as lock:
+            if not _try_lock(folder, lock, fcntl.LOCK_SH):
+                raise Busy(
+                    f"{size} ranks are writing into {folder.place}; wait for them or end them before {rank.size} go on"
+                )
+
+
+@contextmanager
+def _held(folder: DatasetFolder, path: Path, patience: float, *, exclusive: bool = True) -> Iterator[None]:
+    with path.open("a") as lock:
+        deadline = time.monotonic() + patience
+        while not _try_lock(folder, lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
+            if time.monotonic() > deadline:
+                who = "another command" if path.stem == "lock" else f"another process of rank {path.stem}"
+                raise Busy(f"{who} is writing into {folder.place}; wait for it or give another folder")
+            time.sleep(0.05)
+        yield
+
+
+def _try_lock(folder: DatasetFolder, lock: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise UsageError(
+            f"cannot lock {folder.root}: {error.strerror} (its file system has no flock, so two builds could "
+            "not be kept apart); build into a folder on another file system and copy the dataset"
+        ) from error
+    return True

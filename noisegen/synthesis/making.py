@@ -1,0 +1,199 @@
+"""Making the shards of a build that are not there yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from noisegen.errors import NoisegenError
+from noisegen.progress import Progress
+from noisegen.synthesis.duplicates import RepeatedIds
+from noisegen.synthesis.events import RowDone, RowFailed, ShardBegins, TilesDone, TilesLeftOut
+from noisegen.synthesis.failures import FailureTally, write_failures
+from noisegen.synthesis.formats import format_named
+from noisegen.synthesis.interrupt import StopRequest
+from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
+from noisegen.synthesis.pipeline import Pipeline, open_pipeline, thread_counts
+from noisegen.synthesis.plan import BuildConfig
+from noisegen.synthesis.profile import Profile, Profiler
+from noisegen.synthesis.resolve import ResolvedBuild
+from noisegen.synthesis.stages import StageClock
+from noisegen.synthesis.survey import Totals
+from noisegen.synthesis.writing import OpenShard, start_over
+
+__all__ = ["Built", "Job", "make_shards"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the making of shards needs to know.
+
+    Attributes:
+        folder: the dataset.
+        config: the settings.
+        resolved: photographs and model.
+        stop: looked at between tiles.
+        called: when the build was called for, in seconds of `time.perf_counter`.
+        max_failures: an error comes when more rows than this have failed in the shards to be made.
+        profile: whether to measure where the time goes.
+        quiet: show no progress.
+        repeated: rows that repeat an id, as far as the shards go; None has them looked for.
+    """
+
+    folder: DatasetFolder
+    config: BuildConfig
+    resolved: ResolvedBuild
+    stop: StopRequest
+    called: float
+    max_failures: int | None
+    profile: bool
+    quiet: bool
+    repeated: RepeatedIds | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of it.
+
+    Attributes:
+        totals: of all shards asked for that are there.
+        shards: number of those made now.
+        lost: rows for whose sake shards were kept as they were.
+        profile: where the time went, where that was asked for.
+    """
+
+    totals: Totals
+    shards: int = 0
+    lost: tuple[Failure, ...] = ()
+    profile: Profile | None = None
+
+
+@dataclass
+class _Progress:
+    """What is known while shards are made: failures so far, and what the finished shards add up to."""
+
+    failures: FailureTally = field(default_factory=FailureTally)
+    totals: Totals = field(default_factory=Totals)
+
+    def finished(self, marker: Marker) -> None:
+        self.failures.record(len(marker.failures))
+        self.totals.add(marker)
+
+
+def make_shards(job: Job, shards: Sequence[Shard], *, marked_only: bool = False) -> Built:
+    """Makes those of the shards that are not there yet or marked to be retried; the others are counted only.
+
+    Args:
+        job: see there.
+        shards: in their order.
+        marked_only: leave alone what is not there and not marked either.
+
+    Raises:
+        Interrupted: a signal came.
+        NoisegenError: too many failures, or the dataset cannot be written.
+    """
+    so_far = _Progress()
+    pending: list[Shard] = []
+    broken: list[Shard] = []
+    retried = job.folder.notes().retry
+    for shard, marker in job.folder.finished_ones(shards):
+        job.stop.check()
+        marked = retried[shard.index]
+        if marked or (marker is None and not marked_only):
+            pending.append(shard)
+        elif marker is not None:
+            so_far.finished(marker)
+        if marker is None and (marked or not marked_only):
+            broken.append(shard)
+    if not pending:
+        return Built(so_far.totals)
+    repeated = job.repeated or RepeatedIds.of(job.resolved.manifest, pending[-1].stop, job.config.seed)
+    start_over(job.folder, format_named(job.config.format), broken)
+    profiler = Profiler(
+        job.folder,
+        job.config,
+        thread_counts(job.resolved.workers),
+        called=job.called,
+        wanted=job.profile,
+    )
+    with (
+        job.stop.between_steps(),
+        job.folder.outbox(job.stop) as send,
+        profiler as clock,
+        open_pipeline(job.resolved, job.config, job.stop, clock, repeated) as pipeline,
+    ):
+        built = _write_shards(job, pipeline, clock, pending, so_far, send)
+    return replace(built, profile=profiler.profile)
+
+
+def _write_shards(
+    job: Job,
+    pipeline: Pipeline,
+    clock: StageClock,
+    pending: Sequence[Shard],
+    so_far: _Progress,
+    send: Callable[[Marker], None],
+) -> Built:
+    """Consumes the pipeline's events in order."""
+    failures = so_far.failures
+    output_format = format_named(job.config.format)
+    shard: OpenShard | None = None
+    lost: list[Failure] = []
+    tiles = built = 0
+    started = time.perf_counter()
+    rows = sum(s.stop - s.start for s in pending)
+    with Progress(rows, "photo", "build-dataset", quiet=job.quiet) as progress:
+        try:
+            for event in pipeline.events(pending):
+                if isinstance(event, ShardBegins):
+                    shard = OpenShard(job.folder, output_format, event.shard, clock)
+                    continue
+                assert shard is not None
+                if isinstance(event, TilesDone):
+                    shard.add(event.tiles)
+                    tiles += len(event.tiles)
+                    rate = tiles * job.config.tile_size**2 / 1e6 / (time.perf_counter() - started)
+                    progress.update(0, tiles=tiles, mp_per_s=round(rate, 2), failed=len(failures))
+                elif isinstance(event, TilesLeftOut):
+                    shard.leave_out(event.tiles)
+                elif isinstance(event, RowDone):
+                    progress.update(1)
+                elif isinstance(event, RowFailed):
+                    shard.fail(event.failure)
+                    failures.add(event.failure)
+                    progress.update(1, failed=len(failures))
+                    _check_failures(job, failures, pending)
+                else:
+                    if shard.lost:
+                        lost += shard.lost
+                        so_far.totals.add(shard.keep_standing())
+                        shard = None
+                    else:
+                        marker = shard.finish()
+                        built += 1
+                        so_far.totals.add(marker)
+                        shard = None
+                        with clock.stage("idle", "wait for upload"):
+                            send(marker)
+                    failures.shard_finished()
+        except BaseException:
+            if shard is not None:
+                shard.abort()
+            raise
+    return Built(so_far.totals, built, tuple(lost))
+
+
+def _check_failures(job: Job, failures: FailureTally, shards: Sequence[Shard]) -> None:
+    count = len(failures)
+    if job.max_failures is None or count <= job.max_failures:
+        return
+    listed = write_failures(job.folder, shards, failures.unrecorded)
+    job.folder.publish()
+    last = failures.unrecorded[-1]
+    raise NoisegenError(
+        f"{count} photographs have failed, more than the limit of {job.max_failures}; the last one, "
+        f"row {last.row}: {last.message}. All are listed in {job.folder.place}/"
+        f"{listed.relative_to(job.folder.root).as_posix()}; correct them or raise --max-failures, the same command "
+        "resumes the build"
+    )
