@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from noisegen.cli.build_options import build_options
+from noisegen.cli.build_options import build_options, rank_options
 from noisegen.cli.option_groups import GroupedCommand
 from noisegen.cli.places import PLACE
 
@@ -24,6 +24,7 @@ __all__ = ["command"]
     help="Folder of the dataset: for the room on its disk, and what is done already.",
 )
 @build_options
+@rank_options
 @click.option("--all", "all_rows", is_flag=True, help="Read the header of every photo, not of a sample.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -40,12 +41,14 @@ def command(
 
     Takes the options of build-dataset. Headers of up to 1024 photos, evenly spread over the manifest, are read, and
     tiles are made for about ten seconds on the device that the build would use. Nothing is written to the dataset's
-    folder. Photos that are damaged behind their header are not seen.
+    folder. Photos that are damaged behind their header are not seen. With --world-size the time is that of so many
+    processes like this one.
 
     \b
     Examples:
       noisegen plan manifest.parquet
       noisegen plan manifest.parquet -o OUT --tile-size 128 --variants 4
+      noisegen plan manifest.parquet --world-size 64
       noisegen plan manifest.parquet --all --json | jq .device_hours
     """
     from noisegen.images import DEFAULT_MAX_PIXELS

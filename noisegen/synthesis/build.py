@@ -163,7 +163,10 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
                 quiet=request["quiet"],
             )
             built = make_shards(job, rank.share(folder.shards()), marked_only=redo is not None)
-            whole = rank.alone and complete(folder, stop)
+            if rank.alone:
+                whole = complete(folder, stop)
+            else:
+                folder.remove(folder.failures_file)
             folder.publish()
             folder.remove_leftovers()
             folder.discard()

@@ -50,6 +50,7 @@ class BuildPlan:
         peak_disk_bytes: the most that the folder occupies, in the file system's blocks.
         free_disk_bytes: where the dataset is to go; None where no folder was given.
         device, precision, workers, batch_size: what was timed and will run.
+        processes: that share the work, each as fast as this one.
         trial: what was timed; None where no tile could be made.
         seconds: for what is not done yet; None as ``trial``.
         device_hours: the same in hours of this device.
@@ -72,6 +73,7 @@ class BuildPlan:
     precision: str
     workers: int
     batch_size: int
+    processes: int
     trial: Trial | None
     seconds: Range | None
     device_hours: Range | None
@@ -100,13 +102,14 @@ class BuildPlan:
         rate, seconds, hours = self.trial.megapixels_per_second, self.seconds, self.device_hours
         formats = ", ".join(f"{name} {_size(value)}" for name, value in self.bytes_by_format.items())
         free = "" if self.free_disk_bytes is None else f", {_size(self.free_disk_bytes)} free"
+        shared = f" by {self.processes} processes like this one" if self.processes > 1 else ""
         lines += [
             f"size      {_size(self.bytes.expected)} ({_size(self.bytes.low)} to {_size(self.bytes.high)}); {formats}",
             f"disk      {_size(self.peak_disk_bytes)} at most{free}",
             f"timed     {self.trial.tiles} tiles in {self.trial.seconds:.1f} s after warming up: "
             f"{rate.expected:.2f} MP/s ({rate.low:.2f} to {rate.high:.2f})",
             f"time      {duration_text(seconds.expected)} ({duration_text(seconds.low)} to "
-            f"{duration_text(seconds.high)}), "
+            f"{duration_text(seconds.high)}){shared}, "
             f"{hours.expected:.3g} device-hours ({hours.low:.3g} to {hours.high:.3g})",
         ]
         if self.free_disk_bytes is not None and self.free_disk_bytes < self.peak_disk_bytes:
@@ -154,7 +157,8 @@ def plan_build(
         done = _finished(folder, shards, config, resolved)
         survey = _survey(resolved, _blocks(rows, all_rows), stop, quiet)
         trial = run_trial(resolved, config, survey.trial_rows, shards, stop) if survey.trial_rows else None
-    return _project(resolved, config, survey, rows, shards, done, trial, place)
+    processes = min(request.arguments["world_size"] or 1, max(1, len(shards)))
+    return _project(resolved, config, survey, rows, shards, done, trial, place, processes)
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,7 @@ def _project(
     done: Sequence[Shard],
     trial: Trial | None,
     output: str | Path | None,
+    processes: int,
 ) -> BuildPlan:
     tiles = _total([(block.rows, block.tiles) for block in survey.blocks], rows)
     nothing = Range(0.0, 0.0, 0.0)
@@ -221,8 +226,9 @@ def _project(
     seconds = hours = None
     if trial is not None:
         rate = trial.megapixels_per_second
-        seconds = megapixels.times(Range(left / rate.high, left / rate.expected, left / rate.low))
-        hours = seconds.times(Range(*3 * [1 / 3600]))
+        work = megapixels.times(Range(left / rate.high, left / rate.expected, left / rate.low))
+        seconds = work.times(Range(*3 * [1 / processes]))
+        hours = work.times(Range(*3 * [1 / 3600]))
     return BuildPlan(
         rows=rows,
         rows_probed=sum(block.rows for block in survey.blocks),
@@ -244,6 +250,7 @@ def _project(
         precision=config.precision,
         workers=resolved.workers,
         batch_size=resolved.batch_size,
+        processes=processes,
         trial=trial,
         seconds=seconds,
         device_hours=hours,

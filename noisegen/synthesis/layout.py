@@ -403,6 +403,10 @@ class DatasetFolder:
             if self.bad_file(shard).exists():
                 self.bad_file(shard).unlink()
 
+    def remove(self, path: Path) -> None:
+        """Removes a file, if there is one."""
+        path.unlink(missing_ok=True)
+
     def pull(self) -> None:
         """Brings the state here from where the dataset is."""
 

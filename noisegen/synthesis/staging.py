@@ -131,12 +131,15 @@ class StagedFolder(DatasetFolder):
         elif name in self.sizes:
             self._delete([name])
 
+    def remove(self, path: Path) -> None:
+        super().remove(path)
+        if self._name(path) in self.sizes:
+            self._delete([self._name(path)])
+
     def withdraw(self, shards: Sequence[Shard]) -> None:
         # leftovers cost space only; not everybody may list them, and not every store can
         with suppress(RemoteError):
             abort_uploads(self.url)
-        if "dataset.json" in self.sizes and shards:
-            self._delete(["dataset.json"])
         markers = [self._name(self.marker_file(shard)) for shard in shards]
         self._delete(name for name in markers if name in self.sizes)
         names = {shard.name for shard in shards}

@@ -24,9 +24,9 @@ def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Sh
 
     dataset.json goes before them: it says that all is there.
     """
-    folder.withdraw(shards)
     if shards:
-        (folder.root / "dataset.json").unlink(missing_ok=True)
+        folder.remove(folder.root / "dataset.json")
+    folder.withdraw(shards)
     for shard in shards:
         folder.marker_file(shard).unlink(missing_ok=True)
     sync(folder.state)
