@@ -20,6 +20,8 @@ from synthesis_fixtures import Workplace, command, contents, invoke, make_workpl
 from noisegen import stores
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.build import build_dataset
+from noisegen.synthesis.layout import Shard
+from noisegen.synthesis.rank import Rank
 from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.status import dataset_status
 from noisegen.synthesis.summary import BuildSummary
@@ -369,3 +371,44 @@ def test_a_profile_goes_up_and_is_not_fetched_with_the_state(store: S3Server, pl
     store.requests.clear()
     assert dataset_status(output).tiles == profile.tiles
     assert store.made("GET", "host.json") and not store.made("GET", "trace.json")
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_at_one_url_in_bad_weather_write_the_bytes_of_one_local_process(
+    store: S3Server, place: Workplace, local: tuple[str, dict[str, bytes]], tmp_path: Path, size: int
+) -> None:
+    """Refused, late and timed-out requests at all stages; the last rank, and it alone, completes the dataset."""
+    bucket = store.bucket()
+    url = f"s3://{bucket}/out"
+    store.faults = [
+        Fault("PUT", "out/run.json", 2, "500 Internal Server Error"),
+        Fault("PUT", "out/state/000001.done.json", 3, "503 Slow Down"),
+        Fault("PUT", "out/index/000002.parquet", 2, "408 Request Timeout", seconds=0.3),
+        Fault("GET", "out/run.json", 2, "429 Too Many Requests"),
+        Fault("GET", "out/state/000000.done.json", 2, "500 Internal Server Error"),
+        Fault("PUT", "out/dataset.json", 2, seconds=0.2),
+    ]
+    with ThreadPoolExecutor(size) as pool:
+        options = {"format": local[0], "world_size": size, "staging": tmp_path}
+        ranks = [pool.submit(build, place, url, rank=rank, **options) for rank in range(size)]
+        summaries = [rank.result() for rank in ranks]
+    assert not any(fault.count for fault in store.faults)
+    assert store.contents(bucket, "out") == local[1]
+    assert any(summary.complete for summary in summaries)
+    made = sum(summary.shards_built for summary in summaries)
+    assert made == sum(name.endswith("done.json") for name in local[1])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith("lock")]
+    # nothing is done twice, and nothing is read that does not have to be
+    store.requests.clear()
+    again = build(place, url, rank=0, **options)
+    assert again.complete and not again.shards_built
+    own = {f"/{bucket}/out/state/{shard.name}.done.json" for shard in owned(url, tmp_path, size)}
+    assert set(store.made("GET", "done.json")) == own
+
+
+def owned(url: str, staging: Path, size: int) -> list[Shard]:
+    folder = dataset_at(url, staging)
+    folder.pull()
+    shards = Rank(0, size).share(folder.shards())
+    folder.discard()
+    return shards

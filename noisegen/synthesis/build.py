@@ -27,7 +27,7 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
-from noisegen.synthesis.rank import Rank, resolve_rank
+from noisegen.synthesis.rank import resolve_rank
 from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolved_build
 from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.summary import BuildSummary
@@ -148,8 +148,8 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
         started = time.perf_counter()
         rank = resolve_rank(request["rank"], request["world_size"])
         folder = dataset_at(request["output"], request["staging"], "" if rank.alone else rank.name)
-        with resolved_build(**request) as resolved, locked(folder, rank), disk_errors(folder):
-            config = begin(folder, resolved, request, rank)
+        with resolved_build(**request) as resolved, locked(folder), disk_errors(folder):
+            config = begin(folder, resolved, request)
             for shard in redo or ():
                 write_json(folder.retry_file(shard), {"shard": shard.name})
             job = Job(
@@ -175,9 +175,7 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
         return BuildSummary.of(folder, config.tile_size, built, rank, whole, time.perf_counter() - started)
 
 
-def begin(
-    folder: DatasetFolder, resolved: ResolvedBuild, request: Mapping[str, Any], rank: Rank
-) -> BuildConfig:
+def begin(folder: DatasetFolder, resolved: ResolvedBuild, request: Mapping[str, Any]) -> BuildConfig:
     """Makes a dataset, or makes sure that the one that is there is of the same build; the settings in full.
 
     Raises:
@@ -189,7 +187,7 @@ def begin(
             "webdataset there, or build into a folder"
         )
     folder.pull()
-    with one_at_a_time(folder, rank):
+    with one_at_a_time(folder):
         config = with_rows_per_shard(resolved, folder, request["rows_per_shard"])
         adopt_run(folder, run_of(resolved, config))
         host = host_record(

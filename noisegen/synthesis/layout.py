@@ -378,6 +378,11 @@ class DatasetFolder:
             path.unlink()
 
     @property
+    def shared(self) -> bool:
+        """Whether other processes write into the same folder."""
+        return bool(self.part)
+
+    @property
     def place(self) -> str:
         """What people know it by: its folder or URL."""
         return str(self.root)

@@ -11,7 +11,6 @@ from typing import IO
 
 from noisegen.errors import UsageError
 from noisegen.synthesis.layout import DatasetFolder
-from noisegen.synthesis.rank import Rank
 
 __all__ = ["Busy", "is_locked", "locked", "one_at_a_time"]
 
@@ -24,28 +23,24 @@ class Busy(UsageError):
 
 
 @contextmanager
-def locked(
-    folder: DatasetFolder, rank: Rank | None = None, patience: float = PATIENCE_SECONDS
-) -> Iterator[None]:
+def locked(folder: DatasetFolder, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
     """Makes the folder and keeps others out of it: all of them, or, for a rank, all but ranks of a job of its size.
 
     Args:
-        folder: the dataset.
-        rank: of this process; alone where it is left out.
+        folder: the dataset; a rank's has the rank's name as its part.
         patience: seconds to wait for others.
 
     Raises:
         Busy: another command is writing into it.
         UsageError: it cannot be written or locked.
     """
-    rank = rank or Rank()
     with ExitStack() as stack:
         try:
-            (folder.state if rank.alone else folder.ranks).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_held(folder, folder.state / "lock", patience, exclusive=rank.alone))
-            if not rank.alone:
-                stack.enter_context(_held(folder, folder.ranks / f"{rank.name}.lock", patience))
-                _refuse_other_sizes(folder, rank)
+            (folder.ranks if folder.shared else folder.state).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_held(folder, folder.state / "lock", patience, exclusive=not folder.shared))
+            if folder.shared:
+                stack.enter_context(_held(folder, folder.ranks / f"{folder.part}.lock", patience))
+                _refuse_other_sizes(folder)
         except OSError as error:
             raise UsageError(
                 f"cannot write into {folder.root}: {error.strerror}; give a folder that can be written "
@@ -55,9 +50,9 @@ def locked(
 
 
 @contextmanager
-def one_at_a_time(folder: DatasetFolder, rank: Rank) -> Iterator[None]:
+def one_at_a_time(folder: DatasetFolder) -> Iterator[None]:
     """Inside `locked`: the ranks wait here for each other."""
-    if rank.alone:
+    if not folder.shared:
         yield
         return
     with (folder.ranks / "turn.lock").open("a") as lock:
@@ -77,17 +72,22 @@ def is_locked(folder: DatasetFolder) -> bool:
     return False
 
 
-def _refuse_other_sizes(folder: DatasetFolder, rank: Rank) -> None:
+def _refuse_other_sizes(folder: DatasetFolder) -> None:
     """Ranks of two sizes would make the same shards; of two that come at once, one at least sees the other here."""
+    size = _size(folder.part)
     for path in folder.ranks.glob("*-of-*.lock"):
-        size = path.stem.partition("-of-")[2]
-        if size == str(rank.size):
+        other = _size(path.stem)
+        if other == size:
             continue
         with path.open("a") as lock:
             if not _try_lock(folder, lock, fcntl.LOCK_SH):
                 raise Busy(
-                    f"{size} ranks are writing into {folder.place}; wait for them or end them before {rank.size} go on"
+                    f"{other} ranks are writing into {folder.place}; wait for them or end them before {size} go on"
                 )
+
+
+def _size(rank: str) -> str:
+    return rank.partition("-of-")[2]
 
 
 @contextmanager

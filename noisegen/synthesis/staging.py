@@ -67,6 +67,10 @@ class StagedFolder(DatasetFolder):
     strays: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
 
     @property
+    def shared(self) -> bool:
+        return False
+
+    @property
     def place(self) -> str:
         return self.url
 

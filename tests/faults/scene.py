@@ -15,6 +15,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from remote_fixtures import Fault, S3Server, running_server
 from synthesis_fixtures import Workplace, contents, make_workplace
 
 from noisegen.cli import main
@@ -23,6 +24,8 @@ from noisegen.synthesis.layout import DatasetFolder
 
 __all__ = [
     "FORMATS",
+    "Fault",
+    "S3Server",
     "arguments_parser",
     "build_here",
     "contents",
@@ -30,6 +33,7 @@ __all__ = [
     "finished_files",
     "forked_build",
     "leftovers",
+    "running_server",
     "wait_for",
     "workplace",
 ]
@@ -47,7 +51,7 @@ def workplace(photographs: int) -> Iterator[Workplace]:
         yield make_workplace(Path(folder), photographs=photographs)
 
 
-def build_here(place: Workplace, output: Path, *options: str) -> int:
+def build_here(place: Workplace, output: Path | str, *options: str) -> int:
     """The exit code of a build in this process; what it reports on stdout is dropped."""
     try:
         with redirect_stdout(io.StringIO()):
@@ -58,7 +62,11 @@ def build_here(place: Workplace, output: Path, *options: str) -> int:
 
 
 def forked_build(
-    place: Workplace, output: Path, *options: str, log: Path, prepare: Callable[[], object] = lambda: None
+    place: Workplace,
+    output: Path | str,
+    *options: str,
+    log: Path,
+    prepare: Callable[[], object] = lambda: None,
 ) -> int:
     """Starts a build in a copy of this process, which spares the seconds of its start; returns the process id.
 
