@@ -25,8 +25,8 @@ FIRST_PAUSE = 0.5  # seconds; all pauses together are at most 31.5 seconds
 _PACKAGES = {
     "s3": "noisegen[s3]",
     "s3a": "noisegen[s3]",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
+    "gs": "noisegen[gcs]",
+    "gcs": "noisegen[gcs]",
     "az": "adlfs",
     "abfs": "adlfs",
 }
