@@ -162,7 +162,7 @@ def test_splits_are_streamed_apart(divided: Path) -> None:
     assert sorted(found["train"] + found["test"]) == sorted(found[""])
     for split in ("train", "test"):
         assert sorted(found[split]) == sorted(key for key, _ in BuiltDataset.open(divided, split).tiles)
-    with pytest.raises(UsageError, match="no tiles of split 'val'"):
+    with pytest.raises(UsageError, match="no split 'val'"):
         TileStream(divided, split="val")
 
 

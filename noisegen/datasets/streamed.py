@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
@@ -21,10 +23,10 @@ from noisegen.datasets.shard_tiles import OpenShard, ShardSource, Tile
 from noisegen.datasets.tile_order import Group
 from noisegen.errors import UsageError
 from noisegen.images import ImageInfo
-from noisegen.remote import as_place
+from noisegen.remote import as_place, fetch
+from noisegen.stores import RemoteError
 from noisegen.synthesis.files import json_bytes
 from noisegen.synthesis.layout import DatasetFolder, Shard
-from noisegen.synthesis.staging import opened_dataset
 
 __all__ = ["GROUP", "StreamedDataset", "tile_counts"]
 
@@ -153,33 +155,40 @@ class StreamedDataset:
 
 
 def tile_counts(place: Path | str, split: str) -> np.ndarray:
-    """Tiles of each shard of a dataset, int64 [shards].
+    """Tiles of each shard of a dataset, int64 [shards], as its table of shards has them.
 
     Args:
         place: the dataset's folder or URL.
-        split: count only tiles of this one, for which all index tables are read; "" for all tiles.
+        split: count only tiles of this one; "" for all tiles.
 
     Raises:
-        UsageError: it is not finished.
+        UsageError: it is not finished, or has no such split.
         RemoteError: the URL cannot be read.
     """
-    with opened_dataset(place) as folder:
-        shards = folder.shards()
-        counts = np.zeros(len(shards), np.int64)
-        for shard in shards:
-            marker = folder.finished(shard)
-            if marker is None:
-                raise UsageError(
-                    f"{place}: shard {shard.name} is not finished; build the dataset to its end first"
-                )
-            counts[shard.index] = marker.tiles
-        if split:
-            tables = [folder.index_file(shard) for shard in shards]
-            folder.fetch(table.relative_to(folder.root).as_posix() for table in tables)
-            for shard, table in zip(shards, tables, strict=True):
-                splits = pq.read_table(table, columns=["split"])["split"].to_pylist()
-                counts[shard.index] = splits.count(split)
+    try:
+        # written when all shards are there, the other one last
+        table, _ = (_content(place, name) for name in ("shards.parquet", "dataset.json"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{place}: the dataset is not finished; build it to its end first") from error
+    column = f"tiles_{split}" if split else "tiles"
+    try:
+        counts: np.ndarray = pq.read_table(io.BytesIO(table), columns=[column])[column].to_numpy()
+    except KeyError as error:
+        raise UsageError(f"{place}: the dataset has no split {split!r}") from error
+    except pa.ArrowException as error:
+        raise UsageError(f"{place}/shards.parquet is damaged ({error}); build the dataset again") from error
     return counts
+
+
+def _content(place: Path | str, name: str) -> bytes:
+    if isinstance(place, Path):
+        return (place / name).read_bytes()
+    try:
+        return fetch(f"{place}/{name}")
+    except RemoteError as error:
+        if error.reason != "missing":
+            raise
+        raise FileNotFoundError(error) from error
 
 
 def _tiles(shards: list[OpenShard], picks: np.ndarray, pool: ThreadPoolExecutor, most: int) -> Iterator[Tile]:

@@ -185,10 +185,10 @@ class StagedFolder(DatasetFolder):
     def discard(self) -> None:
         self.sizes.clear()
         self.strays.clear()
-        for path in [*self.root.glob("*"), *self.state.glob("*"), *self.ranks.glob("*")]:
-            if path.is_dir() and path not in (self.state, self.ranks):
+        for path in [*self.root.glob("*"), *self.state.glob("*")]:
+            if path.is_dir() and path != self.state:
                 shutil.rmtree(path)
-            elif path.is_file() and path != self.state / "lock" and path.suffix != ".lock":
+            elif path.is_file() and path != self.state / "lock":
                 path.unlink()
 
     def upload_shard(self, marker: Marker, pause: Callable[[float], object]) -> None:
