@@ -172,11 +172,12 @@ def tile_counts(place: Path | str, split: str) -> np.ndarray:
         raise UsageError(f"{place}: the dataset is not finished; build it to its end first") from error
     column = f"tiles_{split}" if split else "tiles"
     try:
-        counts: np.ndarray = pq.read_table(io.BytesIO(table), columns=[column])[column].to_numpy()
-    except KeyError as error:
-        raise UsageError(f"{place}: the dataset has no split {split!r}") from error
+        columns = pq.read_table(io.BytesIO(table))
     except pa.ArrowException as error:
         raise UsageError(f"{place}/shards.parquet is damaged ({error}); build the dataset again") from error
+    if column not in columns.column_names:
+        raise UsageError(f"{place}: the dataset has no split {split!r}")
+    counts: np.ndarray = columns[column].to_numpy()
     return counts
 
 
