@@ -24,7 +24,6 @@ from noisegen.datasets.shard_tiles import Tile
 from noisegen.errors import UsageError
 from noisegen.stores import RemoteError
 from noisegen.synthesis.choices import FORMAT_NAMES
-from noisegen.synthesis.layout import DatasetFolder
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "training-denoisers.md"
 
@@ -198,8 +197,8 @@ def test_what_is_no_finished_dataset_is_refused(dataset: Path, tmp_path: Path) -
         TileStream(tmp_path)
     built = tmp_path / "dataset"
     shutil.copytree(dataset, built)
-    DatasetFolder(built).marker_file(DatasetFolder(built).shards()[2]).unlink()
-    with pytest.raises(UsageError, match=r"shard 000002 is not finished"):
+    (built / "dataset.json").unlink()
+    with pytest.raises(UsageError, match="the dataset is not finished"):
         TileStream(built)
     with pytest.raises(UsageError, match="too few to stream to 10 readers"):
         TileStream(dataset, world_size=10, rank=0)
