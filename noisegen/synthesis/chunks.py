@@ -26,7 +26,7 @@ class Chunks:
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._waiting = deque(shards)
         self._suspects: deque[Shard] = deque()
-        self._attempts: Counter[Shard] = Counter()
+        self._ended: Counter[Shard] = Counter()
         self._seconds: float | None = None
 
     def __len__(self) -> int:
@@ -55,14 +55,19 @@ class Chunks:
         """Shards that were handed out and have not been begun."""
         self._waiting.extendleft(reversed(shards))
 
-    def lost(self, shards: Sequence[Shard]) -> bool:
-        """Puts shards back whose process has ended; whether the first, which was in the making, may be tried again.
+    def lost(self, shards: Sequence[Shard]) -> int:
+        """Puts shards back whose process has ended.
 
-        That one goes out alone then, so that a shard that ends every process takes no other with it.
+        The first, which was in the making, goes out alone from now on, so that a shard that ends every process takes no
+        other with it; it is not put back when enough processes have ended over it.
+
+        Returns:
+            how many have, or 0 where the shard will be tried again.
         """
+        first = shards[0]
         self.put_back(shards[1:])
-        self._attempts[shards[0]] += 1
-        again = self._attempts[shards[0]] < ATTEMPTS
-        if again:
-            self._suspects.append(shards[0])
-        return again
+        self._ended[first] += 1
+        if self._ended[first] >= ATTEMPTS:
+            return self._ended[first]
+        self._suspects.append(first)
+        return 0

@@ -26,7 +26,7 @@ import ray
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.progress import Progress
 from noisegen.synthesis.build import Description, begin
-from noisegen.synthesis.chunks import ATTEMPTS, Chunks
+from noisegen.synthesis.chunks import Chunks
 from noisegen.synthesis.completion import complete
 from noisegen.synthesis.failures import write_failures
 from noisegen.synthesis.interrupt import Interrupted, StopRequest, stop_on_signals
@@ -66,7 +66,8 @@ def run_on_ray(request: Mapping[str, Any]) -> BuildSummary:
         started = time.perf_counter()
         folder = dataset_at(request["output"], request["staging"])
         with locked(folder), _connected(request["ray_address"]), disk_errors(folder):
-            with _Driver(folder, request, stop) as driver:
+            # Ray does not stand an error from a signal's handler
+            with stop.between_steps(), _Driver(folder, request, stop) as driver:
                 config = begin(folder, driver.described).config
                 pending = prepare(folder, config, folder.shards(), stop)
                 folder.remove_strays()
@@ -90,7 +91,7 @@ class _Driver:
         self._stack = ExitStack()
         self._description: Description | None = None
         self._false_starts = 0
-        self._failed: dict[Shard, str] = {}
+        self._failed: dict[Shard, NoisegenError] = {}
         self._built = 0
         self._lost: list[Failure] = []
 
@@ -141,13 +142,17 @@ class _Driver:
 
     def raise_failures(self) -> None:
         """Raises a NoisegenError that names the shards that could not be made, if there are any."""
-        if self._failed:
-            in_order = sorted(self._failed, key=lambda shard: shard.index)
-            lines = [f"shard {shard.name}, {self._failed[shard]}" for shard in in_order]
-            raise NoisegenError(
-                f"{len(lines)} shards could not be made; finished ones are kept, and the same command tries the "
-                "others again\n" + "\n".join(lines)
-            )
+        if not self._failed:
+            return
+        in_order = sorted(self._failed.items(), key=lambda item: item[0].index)
+        error = NoisegenError(
+            f"{len(in_order)} shards could not be made; finished ones are kept, and the same command tries the others "
+            "again\n" + "\n".join(f"shard {shard.name}, {why}" for shard, why in in_order)
+        )
+        # one traceback says enough
+        for note in next((why.__notes__ for _, why in in_order if hasattr(why, "__notes__")), ()):
+            error.add_note(note)
+        raise error
 
     def _step(self, useful: int) -> None:
         """Looks for processes and answers."""
@@ -165,8 +170,7 @@ class _Driver:
         elif answer.shards:
             self._look_again(answer)
         elif answer.value is not None:
-            kind = UsageError if answer.value.usage else NoisegenError
-            raise kind(f"on node {answer.value.node}: {answer.value.message}")
+            raise answer.value.error()
         else:
             self._false_starts += 1
             if self._false_starts >= FALSE_STARTS and not self._pool.ready:
@@ -208,15 +212,16 @@ class _Driver:
         if not left:
             return
         if isinstance(answer.value, Failed):
+            error = answer.value.error()
             if answer.value.usage:
-                raise UsageError(f"on node {answer.value.node}: {answer.value.message}")
+                raise error
             self._chunks.put_back(left[1:])
-            self._failed[left[0]] = f"on node {answer.value.node}: {answer.value.message}"
+            self._failed[left[0]] = error
         elif not answer.oldest:
             self._chunks.put_back(left)
-        elif not self._chunks.lost(left):
-            self._failed[left[0]] = (
-                f"over which {ATTEMPTS} processes have ended, the last one: {answer.error}"
+        elif ended := self._chunks.lost(left):
+            self._failed[left[0]] = NoisegenError(
+                f"over which {ended} processes have ended, the last one: {answer.error}"
             )
         if len(self._failed) >= FAILED_SHARDS:
             self.raise_failures()

@@ -57,11 +57,20 @@ class Failed:
         node: its name.
         message: for people.
         usage: whether the request cannot be carried out.
+        trace: the traceback of an error that nobody has foreseen.
     """
 
     node: str
     message: str
     usage: bool = False
+    trace: str = ""
+
+    def error(self) -> NoisegenError:
+        """As an exception."""
+        error = (UsageError if self.usage else NoisegenError)(f"on node {self.node}: {self.message}")
+        if self.trace:
+            error.add_note(self.trace)
+        return error
 
 
 class ShardMaker:
@@ -159,6 +168,6 @@ class ShardMaker:
         return folder
 
     def _failed(self, error: Exception) -> Failed:
-        known = isinstance(error, NoisegenError)
-        message = str(error) if known else "".join(traceback.format_exception(error)).strip()
-        return Failed(self._node, message, isinstance(error, UsageError))
+        if isinstance(error, NoisegenError):
+            return Failed(self._node, str(error), usage=isinstance(error, UsageError))
+        return Failed(self._node, repr(error), trace="".join(traceback.format_exception(error)))

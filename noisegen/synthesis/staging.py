@@ -296,7 +296,7 @@ class _Outbox:
             upload.set_result(None)
 
 
-def dataset_at(place: str | Path, staging: Path | None = None, part: str = "") -> DatasetFolder:
+def dataset_at(place: str | Path, staging: str | Path | None = None, part: str = "") -> DatasetFolder:
     """The dataset at a path or URL, for a build.
 
     Args:
@@ -322,7 +322,7 @@ def dataset_at(place: str | Path, staging: Path | None = None, part: str = "") -
         if foreign:
             raise UsageError(f"{staging} belongs to another user; give a folder with --staging")
     name = "-".join(filter(None, ["staging", xxhash.xxh3_64_hexdigest(place.encode()), part]))
-    return StagedFolder(staging / name, place, part=part)
+    return StagedFolder(Path(staging) / name, place, part=part)
 
 
 @contextmanager
