@@ -82,9 +82,8 @@ def stamps(markers: list[Path]) -> dict[Path, tuple[int, int]]:
 def test_too_many_failures_end_the_build_and_one_process_can_go_on_with_it(
     cluster: Any, place: Workplace, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    with connected(cluster):
-        with pytest.raises(NoisegenError, match="more than the limit of 2"):
-            build(place, tmp_path / "out", executor="ray", max_failures=2)
+    with connected(cluster), pytest.raises(NoisegenError, match="more than the limit of 2"):
+        build(place, tmp_path / "out", executor="ray", max_failures=2)
     before = stamps(finished(tmp_path / "out"))
     assert 0 < len(before) // 2 < SHARDS
     summary = build(place, tmp_path / "out")

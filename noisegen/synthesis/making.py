@@ -144,13 +144,19 @@ def finished_of(folder: DatasetFolder, shards: Iterable[Shard]) -> tuple[Totals,
     return totals, others
 
 
-def make_pending(job: Job, pending: Pending, send: Callable[[Marker], None]) -> Built:
+def make_pending(
+    job: Job,
+    pending: Pending,
+    send: Callable[[Marker], None],
+    computed: Callable[[], None] = lambda: None,
+) -> Built:
     """Makes shards, whatever is there; see `make_shards`.
 
     Args:
         job: see there.
         pending: what `prepare` has found.
         send: of `DatasetFolder.outbox`; what it was given has arrived when that is left.
+        computed: called when nothing is left but to put the last shard in place.
     """
     shards = pending.shards
     repeated = job.repeated or RepeatedIds.of(job.resolved.manifest, shards[-1].stop, job.config.seed)
@@ -165,7 +171,7 @@ def make_pending(job: Job, pending: Pending, send: Callable[[Marker], None]) -> 
         profiler as clock,
         open_pipeline(job.resolved, job.config, job.stop, clock, repeated) as pipeline,
     ):
-        built = _write_shards(job, pipeline, clock, pending, send)
+        built = _write_shards(job, pipeline, clock, pending, send, computed)
     return replace(built, profile=profiler.profile)
 
 
@@ -175,6 +181,7 @@ def _write_shards(
     clock: StageClock,
     pending: Pending,
     send: Callable[[Marker], None],
+    computed: Callable[[], None],
 ) -> Built:
     """Consumes the pipeline's events in order."""
     totals, shards = pending.totals, pending.shards
@@ -208,6 +215,8 @@ def _write_shards(
                     progress.update(1, failed=len(failures))
                     _check_failures(job, failures, shards)
                 else:
+                    if event.shard == shards[-1]:
+                        computed()
                     if shard.lost:
                         lost += shard.lost
                         totals.add(shard.keep_standing())

@@ -42,7 +42,7 @@ class Made:
 
     Attributes:
         built: what came of them.
-        seconds: that it took, without waiting for uploads.
+        seconds: that it took.
     """
 
     built: Built
@@ -103,22 +103,22 @@ class ShardMaker:
     def make(self, shards: Sequence[Shard]) -> Made | Failed:
         """Makes those of the shards that are not there. The dataset has been begun.
 
-        While the last one is uploaded, another thread may go on with others.
+        While the last one is written and uploaded, another thread may go on with others.
         """
         try:
-            with self._turn:
+            with ExitStack() as turn:
+                turn.enter_context(self._turn)
                 self._job = self._job or self._joined()
-            # what is given up at the end of a chunk stays so
-            job = replace(self._job, stop=StopRequest())
-            with job.folder.outbox(job.stop) as send, self._turn:
+                # a place for what is being written and a wish to stop, which both end with the chunk
+                folder = replace(self._job.folder, part=_unique())
+                job = replace(self._job, folder=folder, stop=StopRequest())
                 started = time.perf_counter()
-                totals, left = finished_of(job.folder, shards)
+                totals, left = finished_of(folder, shards)
                 built = Built(totals)
                 if left:
-                    with disk_errors(job.folder):
-                        built = make_pending(job, Pending(tuple(left), totals), send)
-                seconds = time.perf_counter() - started
-            return Made(built, seconds)
+                    with folder.outbox(job.stop) as send, disk_errors(folder):
+                        built = make_pending(job, Pending(tuple(left), totals), send, turn.close)
+                return Made(built, time.perf_counter() - started)
         except Exception as error:
             return self._failed(error)
 
@@ -155,7 +155,7 @@ class ShardMaker:
         For a URL that is the first staging folder of this node that is free; what a killed process left there goes.
         """
         output, staging = self._request["output"], self._request["staging"]
-        folder = dataset_at(output, staging, f"ray-{uuid.uuid4().hex[:12]}")
+        folder = dataset_at(output, staging, _unique())
         if not isinstance(folder, StagedFolder):
             return folder
         for number in itertools.count():
@@ -171,3 +171,7 @@ class ShardMaker:
         if isinstance(error, NoisegenError):
             return Failed(self._node, str(error), usage=isinstance(error, UsageError))
         return Failed(self._node, repr(error), trace="".join(traceback.format_exception(error)))
+
+
+def _unique() -> str:
+    return f"ray-{uuid.uuid4().hex[:12]}"
