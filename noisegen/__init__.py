@@ -6,15 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from noisegen.datasets.tile_stream import TileStream
     from noisegen.models import load_noise_model
     from noisegen.synthesis.build import build_dataset
 
-__all__ = ["__version__", "build_dataset", "load_noise_model"]
+__all__ = ["TileStream", "__version__", "build_dataset", "load_noise_model"]
 
 __version__ = "0.1.0"
 
 # Imported at first use: torch takes a second, and `import noisegen` should not.
-_LAZY = {"build_dataset": "noisegen.synthesis.build", "load_noise_model": "noisegen.models"}
+_LAZY = {
+    "TileStream": "noisegen.datasets.tile_stream",
+    "build_dataset": "noisegen.synthesis.build",
+    "load_noise_model": "noisegen.models",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ pauses that double from `FIRST_PAUSE` on and are shortened at random, so that ma
 from __future__ import annotations
 
 import errno
+import os
 import random
 from collections.abc import Callable
 from functools import cache
@@ -24,8 +25,8 @@ FIRST_PAUSE = 0.5  # seconds; all pauses together are at most 31.5 seconds
 _PACKAGES = {
     "s3": "noisegen[s3]",
     "s3a": "noisegen[s3]",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
+    "gs": "noisegen[gcs]",
+    "gcs": "noisegen[gcs]",
     "az": "adlfs",
     "abfs": "adlfs",
 }
@@ -91,6 +92,11 @@ def file_system(scheme: str, options: tuple[tuple[str, object], ...]) -> Any:
     if scheme in ("s3", "s3a"):
         store.retries = 1
     return store
+
+
+# Connections belong to the process that made them; a DataLoader's worker makes its own.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=file_system.cache_clear)
 
 
 def retried(url: str, call: Callable[[], T], pause: Callable[[float], object]) -> T:

@@ -17,6 +17,7 @@ from noisegen.denoising.stream import PatchBatch, PatchStream
 from noisegen.errors import UsageError
 from noisegen.images import read_image
 from noisegen.synthesis.choices import FORMAT_NAMES
+from noisegen.training.distributed import Ranks
 
 
 def opened(text: str, **options: object) -> Source:
@@ -128,9 +129,9 @@ def test_patches_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
 def test_the_parts_of_processes_make_up_the_batch(tmp_path: Path) -> None:
     sources = [opened(str(write_pairs(tmp_path))), opened(str(write_manifest(tmp_path)))]
     whole = stream(*sources).batch(4)
-    parts = [stream(*sources, part=part).batch(4) for part in (slice(0, 2), slice(2, 6))]
+    parts = [stream(*sources, ranks=Ranks(rank, 2)).batch(4) for rank in range(2)]
     np.testing.assert_array_equal(np.concatenate([part.noisy for part in parts]), whole.noisy)
-    rows = parts[0].synthetic + [row + 2 for row in parts[1].synthetic]
+    rows = parts[0].synthetic + [row + 3 for row in parts[1].synthetic]
     assert rows == whole.synthetic and parts[0].conditions + parts[1].conditions == whole.conditions
 
 

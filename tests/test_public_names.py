@@ -10,8 +10,8 @@ from noisegen.cli import COMMANDS
 
 
 def test_the_public_names_are_these() -> None:
-    assert noisegen.__all__ == ["__version__", "build_dataset", "load_noise_model"]
-    assert callable(noisegen.build_dataset) and callable(noisegen.load_noise_model)
+    assert noisegen.__all__ == ["TileStream", "__version__", "build_dataset", "load_noise_model"]
+    assert all(callable(getattr(noisegen, name)) for name in noisegen.__all__ if name != "__version__")
 
 
 def test_import_and_help_do_without_the_heavy_packages() -> None:

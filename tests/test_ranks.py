@@ -13,6 +13,7 @@ import pytest
 from synthesis_fixtures import Workplace, contents, invoke, make_workplace
 
 from noisegen.errors import NoisegenError, UsageError
+from noisegen.synthesis import locks
 from noisegen.synthesis.build import build_dataset
 from noisegen.synthesis.layout import DatasetFolder, shards_of
 from noisegen.synthesis.locks import locked
@@ -149,7 +150,10 @@ def test_a_shard_that_a_rank_makes_anew_has_the_whole_described_again(
     assert contents(tmp_path) == whole
 
 
-def test_ranks_are_kept_apart_from_others_but_not_from_each_other(place: Workplace, tmp_path: Path) -> None:
+def test_ranks_are_kept_apart_from_others_but_not_from_each_other(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "RANK_PATIENCE_SECONDS", 0.1)
     build(place, tmp_path, rank=0, world_size=3)
     with locked(DatasetFolder(tmp_path, part="0-of-3")), locked(DatasetFolder(tmp_path, part="1-of-3")):
         assert dataset_status(tmp_path).running

@@ -147,7 +147,8 @@ def test_fewer_bytes_than_announced_count_as_a_failed_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "advice"), [("gs://b/a", "pip install 'gcsfs'"), ("nonsense://b/a", "not known to fsspec")]
+    ("url", "advice"),
+    [("gs://b/a", r"pip install 'noisegen\[gcs\]'"), ("nonsense://b/a", "not known to fsspec")],
 )
 def test_a_url_of_an_unknown_kind_or_without_its_package_says_what_to_do(url: str, advice: str) -> None:
     with pytest.raises(UsageError, match=advice):

@@ -136,7 +136,7 @@ def test_noise_is_new_at_each_step_and_the_same_on_any_number_of_processes(tmp_p
     parts = []
     for rank in range(2):
         ranks = Ranks(rank, 2)
-        part = PatchStream([source], part=ranks.part(4), **settings)  # type: ignore[arg-type]
+        part = PatchStream([source], ranks=ranks, **settings)  # type: ignore[arg-type]
         one = optimisation(model, batch=4)
         one.ranks = ranks
         parts.append(one.pairs(part.batch(3))[0])

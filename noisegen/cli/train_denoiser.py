@@ -123,10 +123,11 @@ def command(
 ) -> None:
     """Train a DnCNN denoiser on each SOURCE, mixed by weight.
 
-    SOURCE is [clean:]PATH[:WEIGHT]. PATH is a dataset that noisegen built, a table of real pairs (.csv, .parquet), or a
-    manifest of clean photographs (.parquet), whose noise is drawn anew at each step. clean: takes only the clean
-    pictures of a table of pairs, for new noise of their cameras and ISO settings. An interrupted training continues
-    when the same command is given again; torchrun trains on several GPUs.
+    SOURCE is [clean:|stream:]PATH[:WEIGHT]. PATH is a dataset that noisegen built, a table of real pairs (.csv,
+    .parquet), or a manifest of clean photographs (.parquet), whose noise is drawn anew at each step. clean: takes only
+    the clean pictures of a table of pairs, for new noise of their cameras and ISO settings. stream: takes the tiles of
+    a dataset in epochs, shard by shard; a dataset at a URL is always taken so. An interrupted training continues when
+    the same command is given again; torchrun trains on several GPUs.
 
     \b
     Examples:
@@ -135,6 +136,8 @@ def command(
       noisegen train-denoiser clean:pairs.csv -o awgn.safetensors --noise-model awgn
       noisegen train-denoiser pairs.csv:0.5 manifest.parquet:0.5 -o both.safetensors
       noisegen train-denoiser manifest.parquet -o paper.safetensors --recipe paper --device cuda
+      noisegen train-denoiser s3://bucket/dataset -o streamed.safetensors
+      torchrun --nproc-per-node 8 -m noisegen train-denoiser stream:DATASET -o streamed.safetensors
     """
     from noisegen.denoising.config import RECIPES
     from noisegen.denoising.run import train_denoiser

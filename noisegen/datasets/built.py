@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -13,11 +15,13 @@ import xxhash
 from noisegen.conditions import Condition
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo
+from noisegen.remote import fetch
+from noisegen.stores import RemoteError
 from noisegen.synthesis.formats import Format, TileReader, format_named
 from noisegen.synthesis.layout import DatasetFolder, Shard
 from noisegen.synthesis.records import read_index
 
-__all__ = ["BuiltDataset", "splits_of_built"]
+__all__ = ["BuiltDataset", "run_of_built", "splits_of_built"]
 
 COLUMNS = ("key", "split", "camera", "iso", "noisy_pixels_xxh3", "clean_pixels_xxh3")
 
@@ -109,10 +113,35 @@ class BuiltDataset:
             return self._open[shard.index]
 
 
-def splits_of_built(root: Path) -> set[str]:
+def run_of_built(place: Path | str) -> dict[str, Any]:
+    """The contents of run.json of the dataset in a folder or at a URL.
+
+    Raises:
+        UsageError: there is no dataset.
+        RemoteError: the URL cannot be read.
+    """
+    if isinstance(place, Path):
+        return DatasetFolder(place).read_run()
+    try:
+        run: dict[str, Any] = json.loads(fetch(f"{place}/run.json"))
+    except RemoteError as error:
+        if error.reason != "missing":
+            raise
+        raise UsageError(
+            f"{place} holds no dataset of noisegen (no run.json); give the URL of one"
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{place}/run.json is damaged; the same build-dataset command writes it anew"
+        ) from error
+    return run
+
+
+def splits_of_built(place: Path | str) -> set[str]:
     """Names of the splits of a dataset; empty where it has none.
 
     Raises:
-        UsageError: the folder holds no dataset.
+        UsageError: there is no dataset.
+        RemoteError: the URL cannot be read.
     """
-    return set(DatasetFolder(root).read_run()["config"]["split"] or ())
+    return set(run_of_built(place)["config"]["split"] or ())

@@ -172,7 +172,7 @@ def _kind(opened: Sequence[Source], model: NoiseModel | None, bit_depth: int | N
             f"the sources mix pictures of several kinds (channels, bits): {sorted(kinds)}; train on one kind"
         )
     ((channels, bits),) = kinds
-    stated = {p.dataset.bit_depth for source in opened for p in source.pictures if p.dataset is not None}
+    stated = {depth for source in opened for depth in source.bit_depths}
     stated |= {model.bit_depth} if model is not None else set()
     stated |= {bit_depth} if bit_depth is not None else set()
     stated |= {8} if bits == 8 else set()

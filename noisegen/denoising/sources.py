@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +16,18 @@ import pyarrow.parquet as pq
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.datasets.built import BuiltDataset, splits_of_built
 from noisegen.datasets.pairs import Pair, read_pairs, splits_of
+from noisegen.datasets.streamed import StreamedDataset
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo, probe, read_image
 from noisegen.manifest import BadRow, Manifest
+from noisegen.remote import as_place
 
 __all__ = ["Source", "SourceSpec", "TrainingPicture", "digest", "kinds_of", "open_source", "parse_source"]
 
 TRAIN = "train"
 CLEAN_PREFIX = "clean:"
-Kind = Literal["dataset", "pairs", "clean pairs", "manifest"]
+STREAM_PREFIX = "stream:"
+Kind = Literal["dataset", "stream", "pairs", "clean pairs", "manifest"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,19 @@ class SourceSpec:
     """A source as it is named on the command line.
 
     Attributes:
-        kind: what it is.
-        path: of the table or folder.
+        kind: what it is; a "stream" is a built dataset whose tiles come in epochs.
+        place: of the table or folder; a URL only of a stream.
         weight: its share of each batch, relative to the other sources'.
     """
 
     kind: Kind
-    path: Path
+    place: Path | str
     weight: float
+
+    @property
+    def path(self) -> Path:
+        """The place of what is no stream."""
+        return Path(self.place)
 
     @property
     def needs_noise(self) -> bool:
@@ -97,48 +106,64 @@ class Source:
 
     Attributes:
         spec: what it was opened from.
-        pictures: at least one.
+        pictures: at least one; none of a stream.
         problems: rows that were left out, and why.
         record: what the pictures are, for the card: plain JSON values that change when they do.
+        stream: the dataset of a stream.
     """
 
     spec: SourceSpec
     pictures: tuple[TrainingPicture, ...]
     problems: tuple[str, ...]
     record: dict[str, Any]
+    stream: StreamedDataset | None = None
+
+    @property
+    def kinds(self) -> set[tuple[int, int]]:
+        """The (channels, bits) of the pictures."""
+        infos = [picture.info for picture in self.pictures]
+        infos += [] if self.stream is None else [self.stream.info]
+        return {(info.channels, info.bits) for info in infos}
+
+    @property
+    def bit_depths(self) -> set[int]:
+        """Those of built datasets; files of pairs do not tell."""
+        depths = {picture.dataset.bit_depth for picture in self.pictures if picture.dataset is not None}
+        return depths if self.stream is None else depths | {self.stream.bit_depth}
 
 
 def parse_source(text: str) -> SourceSpec:
-    """Reads ``[clean:]PATH[:WEIGHT]``.
+    """Reads ``[clean:|stream:]PATH[:WEIGHT]``.
 
     PATH is a table of pairs (.csv or .parquet), a manifest (.parquet) or the folder of a built dataset. ``clean:``
-    takes only the clean pictures of a table of pairs, with their camera and ISO.
+    takes only the clean pictures of a table of pairs, with their camera and ISO. ``stream:`` takes the tiles of a built
+    dataset in epochs; one at a URL always comes so.
 
     Raises:
         UsageError: there is no such file, it is none of these, or the weight is not positive.
     """
-    rest = text.removeprefix(CLEAN_PREFIX)
-    path, weight = Path(rest), 1.0
+    rest = text.removeprefix(CLEAN_PREFIX).removeprefix(STREAM_PREFIX)
+    named, weight = rest, 1.0
     head, colon, tail = rest.rpartition(":")
-    if colon and not path.exists():
-        try:
-            path, weight = Path(head), float(tail)
-        except ValueError:
-            path = Path(rest)
+    if colon and not Path(rest).exists():
+        with suppress(ValueError):
+            weight = float(tail)
+            named = head
     if not 0 < weight < float("inf"):
         raise UsageError(f"{text}: the weight must be a positive number, not {tail}")
-    if not path.exists():
-        raise UsageError(
-            f"{path}: no such file or folder; give a table of pairs, a manifest or a built dataset"
-        )
-    kind = _kind(path)
+    place = as_place(named)
+    kind: Kind = "stream" if isinstance(place, str) else _kind(place)
     if text.startswith(CLEAN_PREFIX):
         if kind != "pairs":
             raise UsageError(
-                f"{text}: {CLEAN_PREFIX} takes the clean pictures of a table of pairs; {path} is none"
+                f"{text}: {CLEAN_PREFIX} takes the clean pictures of a table of pairs; {place} is none"
             )
         kind = "clean pairs"
-    return SourceSpec(kind, path, weight)
+    if text.startswith(STREAM_PREFIX):
+        if kind not in ("dataset", "stream"):
+            raise UsageError(f"{text}: {STREAM_PREFIX} takes the tiles of a built dataset; {place} is none")
+        kind = "stream"
+    return SourceSpec(kind, place, weight)
 
 
 def open_source(
@@ -149,7 +174,7 @@ def open_source(
     root: Path | None = None,
     max_failures: int = 100,
 ) -> Source:
-    """Lists the pictures of a source; every header is read, no pixels.
+    """Lists the pictures of a source; every header is read, no pixels. Of a stream, only tiles are counted.
 
     Args:
         spec: the source.
@@ -165,17 +190,20 @@ def open_source(
     problems: list[str] = []
     if spec.needs_noise and vocabulary is None:
         raise UsageError(f"{spec.path} holds clean pictures; a noise model is needed")
-    if spec.kind == "dataset":
-        splits = splits_of_built(spec.path)
-        if split is None and TRAIN in splits:
-            split = TRAIN
-        split = split if splits else None
+    stream = None
+    pictures: list[TrainingPicture] = []
+    if spec.kind == "stream":
+        split = _split_of_built(spec, split)
+        stream = StreamedDataset.open(spec.place, split or "")
+        record: dict[str, Any] = {"fingerprint": stream.fingerprint, "split": split}
+    elif spec.kind == "dataset":
+        split = _split_of_built(spec, split)
         dataset = BuiltDataset.open(spec.path, split)
         pictures = [
             TrainingPicture(key, dataset.info, key, key, (condition,), dataset=dataset)
             for key, condition in dataset.tiles
         ]
-        record: dict[str, Any] = {"fingerprint": dataset.fingerprint, "split": split}
+        record = {"fingerprint": dataset.fingerprint, "split": split}
     elif spec.kind == "manifest":
         assert vocabulary is not None
         pictures = _photographs(spec.path, root, vocabulary, problems)
@@ -193,18 +221,22 @@ def open_source(
     if len(problems) > max_failures:
         listed = "\n  ".join(problems[:20])
         raise UsageError(f"{spec.path}: {len(problems)} rows cannot be used:\n  {listed}")
-    if not pictures:
+    if not pictures and stream is None:
         raise UsageError(f"{spec.path}: holds nothing to train on")
     record = {
         "name": spec.path.name,
         "kind": spec.kind,
         "weight": spec.weight,
-        "pictures": len(pictures),
+        "pictures": len(pictures) if stream is None else stream.tiles,
     } | record
-    return Source(spec, tuple(pictures), tuple(problems), record)
+    return Source(spec, tuple(pictures), tuple(problems), record, stream)
 
 
 def _kind(path: Path) -> Kind:
+    if not path.exists():
+        raise UsageError(
+            f"{path}: no such file or folder; give a table of pairs, a manifest or a built dataset"
+        )
     if path.is_dir():
         return "dataset"
     if path.suffix.lower() == ".csv":
@@ -216,6 +248,14 @@ def _kind(path: Path) -> Kind:
             f"{path}: no table of pairs (.csv or .parquet), manifest (.parquet) or folder of a built dataset: {error}"
         ) from error
     return "pairs" if "noisy_path" in columns else "manifest"
+
+
+def _split_of_built(spec: SourceSpec, split: str | None) -> str | None:
+    """The split to take of a built dataset; None where it has none."""
+    splits = splits_of_built(spec.place)
+    if split is None and TRAIN in splits:
+        return TRAIN
+    return split if splits else None
 
 
 def _of_pair(pair: Pair, *, noisy: bool) -> TrainingPicture:
@@ -262,7 +302,7 @@ def _check_covered(vocabulary: Vocabulary, picture: TrainingPicture) -> None:
 
 def kinds_of(sources: Sequence[Source]) -> set[tuple[int, int]]:
     """The (channels, bits) of all pictures."""
-    return {(p.info.channels, p.info.bits) for source in sources for p in source.pictures}
+    return {kind for source in sources for kind in source.kinds}
 
 
 def digest(path: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def train_dncnn(
         seed=config.seed,
         balance=config.balance,
         magnify=config.magnify,
-        part=ranks.part(config.batch),
+        ranks=ranks,
     )
     steps = config.steps or max(1, config.epochs * stream.patches // config.batch)
     training = _Training(config, steps, channels, bit_depth, noise_model, device, mixed_precision, ranks)
@@ -118,7 +119,7 @@ def train_dncnn(
     record = config.to_dict() | {
         "channels": channels,
         "bit_depth": bit_depth,
-        "pictures": len(stream.pictures),
+        "pictures": sum(source.record["pictures"] for source in sources),
         "validation_pairs": len(validation),
     }
     start = training.start(work / "state.safetensors", record)
@@ -130,9 +131,10 @@ def train_dncnn(
     with (
         Journal(log if ranks.leads else None, start) as journal,
         Progress(steps, "step", "train-denoiser", quiet=quiet or not ranks.leads) as progress,
+        closing(stream.batches(start, steps, workers=workers)) as batches,
     ):
         progress.update(start)
-        for batch in stream.batches(start, steps, workers=workers):
+        for batch in batches:
             with out_of_memory(training.optimisation, batch):
                 training.step(batch)
             done = batch.step + 1

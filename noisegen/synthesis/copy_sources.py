@@ -77,9 +77,9 @@ class SourceDataset:
 
     def shards_within(self, start: int, stop: int) -> Iterator[Shard]:
         """The shards that have rows ``start`` to ``stop - 1`` of the new dataset."""
-        for shard in self.shards:
-            if shard.start + self.offset < stop and shard.stop + self.offset > start:
-                yield shard
+        each = int(self.run["config"]["rows_per_shard"])
+        first, last = max(0, start - self.offset) // each, -(-max(0, stop - self.offset) // each)
+        yield from self.shards[first:last]
 
     def failures(self, shard: Shard) -> list[Failure]:
         """A shard's failed rows, with their numbers in the new dataset."""

@@ -282,7 +282,8 @@ def _finished(
     if folder is None or not folder.run_file.exists():
         return []
     check_run(folder, run_of(resolved, config))
-    return [shard for shard in shards if folder.finished(shard)]
+    notes = folder.notes()
+    return [shard for shard in shards if notes.done[shard.index] and not notes.bad[shard.index]]
 
 
 def _free(path: Path) -> int:

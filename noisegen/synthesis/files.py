@@ -21,6 +21,7 @@ __all__ = [
     "read_json",
     "read_sealed_json",
     "record_file",
+    "sealed_json",
     "sync",
     "temporary_name",
     "write_atomically",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 SEAL = "xxh3"
+SEAL_BEGINS = f',\n "{SEAL}": "'.encode()
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,26 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes], *, lasting: bool = True) -> None:
     """Replaces a file: whoever reads it, or finds it after a crash, sees the old content or the new one.
 
     Args:
         path: of the file.
         data: its content, in one piece or several.
+        lasting: wait until it is on the disk; otherwise a machine that loses power may lose it.
     """
     temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
-        sync(temporary)
+        if lasting:
+            sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if lasting:
+        sync(path.parent)
 
 
 def make_folder(path: Path) -> None:
@@ -120,8 +125,12 @@ def read_json(path: Path, *, advice: str = "remove it to have that shard built a
     Raises:
         UsageError: it holds something else than a JSON object; the message ends with ``advice``.
     """
+    return _json_object(path, path.read_bytes(), advice)
+
+
+def _json_object(path: Path, content: bytes, advice: str) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged ({error}); {advice}") from error
     if not isinstance(value, dict):
@@ -130,8 +139,8 @@ def read_json(path: Path, *, advice: str = "remove it to have that shard built a
 
 
 def write_sealed_json(path: Path, value: Mapping[str, object]) -> None:
-    """Writes canonical JSON with a hash of itself, so that every changed byte shows."""
-    write_atomically(path, _sealed(value))
+    """Writes canonical JSON with a hash of itself at the end, so that every changed byte shows."""
+    write_atomically(path, sealed_json(value))
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:
@@ -140,15 +149,20 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: some byte has changed.
     """
-    value = read_json(path)
+    advice = "remove it to have that shard built again"
+    content = path.read_bytes()
+    value = _json_object(path, content, advice)
     value.pop(SEAL, None)
-    if path.read_bytes() != _sealed(value):
-        raise UsageError(
-            f"{path} is damaged (it does not fit its own hash); remove it to have that shard built again"
-        )
+    # the text before the seal is hashed, not made again, which would take longer than all else
+    if _with_seal(content[: content.rfind(SEAL_BEGINS)]) != content:
+        raise UsageError(f"{path} is damaged (it does not fit its own hash); {advice}")
     return value
 
 
-def _sealed(value: Mapping[str, object]) -> bytes:
-    seal = xxhash.xxh3_128_hexdigest(json_bytes(value))
-    return json_bytes({**value, SEAL: seal}, indent=1)
+def sealed_json(value: Mapping[str, object]) -> bytes:
+    """What `write_sealed_json` writes: ``value`` must not be empty."""
+    return _with_seal(json_bytes(value, indent=1).removesuffix(b"\n}\n"))
+
+
+def _with_seal(text: bytes) -> bytes:
+    return text + SEAL_BEGINS + xxhash.xxh3_128_hexdigest(text).encode() + b'"\n}\n'

@@ -16,6 +16,8 @@ __all__ = ["Busy", "is_locked", "locked", "one_at_a_time"]
 
 # `noisegen status` holds the lock for an instant to see whether a build does
 PATIENCE_SECONDS = 1.0
+# the lock of a rank whose machine has died may stay on a file server for so long
+RANK_PATIENCE_SECONDS = 120.0
 
 
 class Busy(UsageError):
@@ -39,7 +41,8 @@ def locked(folder: DatasetFolder, patience: float = PATIENCE_SECONDS) -> Iterato
             (folder.ranks if folder.shared else folder.state).mkdir(parents=True, exist_ok=True)
             stack.enter_context(_held(folder, folder.state / "lock", patience, exclusive=not folder.shared))
             if folder.shared:
-                stack.enter_context(_held(folder, folder.ranks / f"{folder.part}.lock", patience))
+                own = folder.ranks / f"{folder.part}.lock"
+                stack.enter_context(_held(folder, own, RANK_PATIENCE_SECONDS))
                 _refuse_other_sizes(folder)
         except OSError as error:
             raise UsageError(

@@ -87,6 +87,7 @@ class ShardMaker:
         self._node = platform.node()
         self._stack = ExitStack()
         self._turn = threading.Lock()
+        self._numbers = itertools.count()
         self._resolved: ResolvedBuild | None = None
         self._description: Description | None = None
         self._job: Job | None = None
@@ -110,7 +111,7 @@ class ShardMaker:
                 turn.enter_context(self._turn)
                 self._job = self._job or self._joined()
                 # a place for what is being written and a wish to stop, which both end with the chunk
-                folder = replace(self._job.folder, part=_unique())
+                folder = replace(self._job.folder, part=f"{self._job.folder.part}/{next(self._numbers)}")
                 job = replace(self._job, folder=folder, stop=StopRequest())
                 started = time.perf_counter()
                 totals, left = finished_of(folder, shards)
@@ -155,7 +156,7 @@ class ShardMaker:
         For a URL that is the first staging folder of this node that is free; what a killed process left there goes.
         """
         output, staging = self._request["output"], self._request["staging"]
-        folder = dataset_at(output, staging, _unique())
+        folder = dataset_at(output, staging, f"ray-{uuid.uuid4().hex[:12]}")
         if not isinstance(folder, StagedFolder):
             return folder
         for number in itertools.count():
@@ -171,7 +172,3 @@ class ShardMaker:
         if isinstance(error, NoisegenError):
             return Failed(self._node, str(error), usage=isinstance(error, UsageError))
         return Failed(self._node, repr(error), trace="".join(traceback.format_exception(error)))
-
-
-def _unique() -> str:
-    return f"ray-{uuid.uuid4().hex[:12]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,7 +37,8 @@ class DatasetStatus:
     """The state of a dataset.
 
     Attributes:
-        running: whether a build holds the dataset now.
+        running: whether a build holds the dataset now; None at a URL, where that cannot be seen.
+        newest: seconds since a shard was finished, by the clock of whoever did; None where none has been timed.
         writing: names of the shards that are being written.
         shards, shards_done: in all, and finished.
         sampled: number of finished shards whose records were read; if fewer than ``shards_done``, then ``rows_done``,
@@ -55,7 +57,8 @@ class DatasetStatus:
         bottleneck: the stage that the others wait for; None where no tile has been timed.
     """
 
-    running: bool
+    running: bool | None
+    newest: float | None
     writing: tuple[str, ...]
     shards: int
     shards_done: int
@@ -80,9 +83,11 @@ class DatasetStatus:
         """A few lines for people."""
         doing = f", writing shard {', '.join(self.writing)}" if self.writing else ""
         about = "about " if self.sampled < self.shards_done else ""
+        state = {True: f"running{doing}", False: "not running", None: "cannot be seen at a URL"}[self.running]
+        newest = "" if self.newest is None else f", the newest {duration_text(max(0.0, self.newest))} ago"
         lines = [
-            f"build     {'running' + doing if self.running else 'not running'}",
-            f"shards    {self.shards_done} of {self.shards} done",
+            f"build     {state}",
+            f"shards    {self.shards_done} of {self.shards} done{newest}",
             f"photos    {about}{self.rows_done} of {self.rows} done",
             f"tiles     {about}{self.tiles}",
             f"failures  {about}{reasons_text(self.failures)}",
@@ -116,7 +121,7 @@ def dataset_status(output: str | Path) -> DatasetStatus:
 def _status(folder: DatasetFolder) -> DatasetStatus:
     run = folder.read_run()
     shards = folder.shards()
-    running = is_locked(folder)
+    running = is_locked(folder) if folder.place == str(folder.root) else None
     notes = folder.notes()
     finished = notes.done & ~notes.bad
     read = list(folder.finished_ones(_sample(shards, finished)))
@@ -145,6 +150,7 @@ def _status(folder: DatasetFolder) -> DatasetStatus:
         left = (rows - rows_done) * (tiles / rows_done) * seconds / timed_tiles / processes
     return DatasetStatus(
         running=running,
+        newest=round(time.time() - max(timing.finished for timing in timings), 1) if timings else None,
         writing=_being_written(folder, len(shards)) if running else (),
         shards=len(shards),
         shards_done=shards_done,

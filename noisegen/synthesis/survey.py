@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from noisegen.synthesis.files import json_bytes
 from noisegen.synthesis.layout import DatasetFolder, Marker
 
-__all__ = ["Survey", "Totals", "shard_table", "surveyed"]
+__all__ = ["Survey", "Totals", "surveyed"]
 
 MEMORY_FOR_FAILURES = 16 << 20
 
@@ -145,12 +145,6 @@ def surveyed(folder: DatasetFolder, check_stop: Callable[[], None] = lambda: Non
             failures.writelines(json_bytes(asdict(failure)) for failure in marker.failures)
         columns = [pa.array(column[: totals.shards]) for column in numbers]
         yield Survey(totals, pa.table(columns, names=list(names)), failures)
-
-
-def shard_table(folder: DatasetFolder) -> pa.Table:
-    """shards.parquet of a finished dataset."""
-    folder.fetch(["shards.parquet"])
-    return pq.read_table(folder.root / "shards.parquet")
 
 
 def _numbers(marker: Marker, splits: Iterable[str]) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from noisegen.errors import NoisegenError
-from noisegen.synthesis.files import record_file, sync, write_json
+from noisegen.synthesis.files import json_bytes, record_file, sync, write_atomically
 from noisegen.synthesis.formats import Format
 from noisegen.synthesis.layout import ConditionTotal, DatasetFolder, Failure, Marker, Shard
 from noisegen.synthesis.records import FinishedTile, TileRecord, write_index
@@ -116,7 +116,8 @@ class OpenShard:
         self._show("shard", tiles=marker.tiles, bytes=sum(record.size for record in files.values()))
         timing = self._clock.lap(len(self._records))
         with disk_errors(self._folder):
-            write_json(self._folder.timing_file(self._shard), timing.to_dict())
+            path = self._folder.timing_file(self._shard)
+            write_atomically(path, json_bytes(timing.to_dict(), indent=1), lasting=False)
         return marker
 
     def keep_standing(self) -> Marker:
