@@ -87,7 +87,7 @@ class ShardMaker:
         self._node = platform.node()
         self._stack = ExitStack()
         self._turn = threading.Lock()
-        self._numbers = itertools.count()
+        self._thread = itertools.cycle("01")
         self._resolved: ResolvedBuild | None = None
         self._description: Description | None = None
         self._job: Job | None = None
@@ -111,7 +111,7 @@ class ShardMaker:
                 turn.enter_context(self._turn)
                 self._job = self._job or self._joined()
                 # a place for what is being written and a wish to stop, which both end with the chunk
-                folder = replace(self._job.folder, part=f"{self._job.folder.part}/{next(self._numbers)}")
+                folder = replace(self._job.folder, part=f"{self._job.folder.part}/{next(self._thread)}")
                 job = replace(self._job, folder=folder, stop=StopRequest())
                 started = time.perf_counter()
                 totals, left = finished_of(folder, shards)
