@@ -247,14 +247,15 @@ def test_chunks_grow_to_some_seconds_and_shrink_so_that_all_end_at_once() -> Non
 
 def test_a_shard_over_which_processes_end_goes_out_alone_and_not_for_ever() -> None:
     waiting = Chunks(shards_of(3, 1))
-    waiting.took(1, 0.001)
     chunk = waiting.take(1)
-    assert waiting.lost(chunk) == 0
-    for _ in range(chunks.ATTEMPTS - 2):
-        assert waiting.take(1) == chunk[:1]
-        assert waiting.lost(chunk[:1]) == 0
-    assert waiting.take(1) == chunk[:1]
-    assert waiting.lost(chunk[:1]) == chunks.ATTEMPTS
+    assert waiting.take_suspect() == ()
+    # which may have been another's fault
+    assert waiting.lost(chunk, alone=False) == 0
+    for _ in range(chunks.ATTEMPTS - 1):
+        assert waiting.take_suspect() == chunk
+        assert waiting.lost(chunk, alone=True) == 0
+    assert waiting.take_suspect() == chunk
+    assert waiting.lost(chunk, alone=True) == chunks.ATTEMPTS
     rest = []
     while waiting:
         rest += waiting.take(1)

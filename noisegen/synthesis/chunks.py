@@ -13,7 +13,7 @@ __all__ = ["Chunks"]
 # that a chunk is to take: beside it, what a chunk costs more than its shards is nothing
 SECONDS = 20.0
 # after so many processes have ended over a shard, it is taken for the reason
-ATTEMPTS = 4
+ATTEMPTS = 3
 
 
 class Chunks:
@@ -32,14 +32,16 @@ class Chunks:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._suspects)
 
+    def take_suspect(self) -> tuple[Shard, ...]:
+        """A shard over which a process may have ended, for one that does nothing else; () where there is none."""
+        return (self._suspects.popleft(),) if self._suspects else ()
+
     def take(self, takers: int) -> tuple[Shard, ...]:
         """The next chunk: one shard until it is known how long one takes; towards the end few, so that all end at once.
 
         Args:
             takers: number of processes that the rest will be shared by.
         """
-        if self._suspects:
-            return (self._suspects.popleft(),)
         size = 1
         if self._seconds is not None:
             fair = math.ceil(len(self._waiting) / (2 * takers))
@@ -55,18 +57,19 @@ class Chunks:
         """Shards that were handed out and have not been begun."""
         self._waiting.extendleft(reversed(shards))
 
-    def lost(self, shards: Sequence[Shard]) -> int:
-        """Puts shards back whose process has ended.
+    def lost(self, shards: Sequence[Shard], *, alone: bool) -> int:
+        """Puts shards back whose process has ended. The first, which was perhaps in the making, is suspect from now on.
 
-        The first, which was in the making, goes out alone from now on, so that a shard that ends every process takes no
-        other with it; it is not put back when enough processes have ended over it.
+        Args:
+            shards: that are not finished.
+            alone: whether nothing else can have ended the process; only such ends count against the shard.
 
         Returns:
-            how many have, or 0 where the shard will be tried again.
+            how many processes have ended over it if that is too many, otherwise 0.
         """
         first = shards[0]
         self.put_back(shards[1:])
-        self._ended[first] += 1
+        self._ended[first] += alone
         if self._ended[first] >= ATTEMPTS:
             return self._ended[first]
         self._suspects.append(first)

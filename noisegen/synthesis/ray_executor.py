@@ -135,8 +135,9 @@ class _Driver:
         with Progress(rows, "photo", "build-dataset", quiet=self._request["quiet"]) as self._progress:
             while self._chunks or self._pool.chunks:
                 for maker in self._pool.takers():
-                    if shards := self._chunks.take(self._pool.ready):
-                        self._pool.give(maker, shards)
+                    suspect = () if maker.calls else self._chunks.take_suspect()
+                    if shards := suspect or self._chunks.take(self._pool.ready):
+                        self._pool.give(maker, shards, alone=bool(suspect))
                 self._step(useful=len(self._chunks) + self._pool.chunks)
         return Built(self._totals, self._built, tuple(self._lost))
 
@@ -217,9 +218,7 @@ class _Driver:
                 raise error
             self._chunks.put_back(left[1:])
             self._failed[left[0]] = error
-        elif not answer.oldest:
-            self._chunks.put_back(left)
-        elif ended := self._chunks.lost(left):
+        elif ended := self._chunks.lost(left, alone=answer.alone):
             self._failed[left[0]] = NoisegenError(
                 f"over which {ended} processes have ended, the last one: {answer.error}"
             )

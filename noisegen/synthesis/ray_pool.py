@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -51,8 +50,9 @@ class _Maker:
     """A process, or the wish for one."""
 
     handle: Any
-    calls: deque[Any] = field(default_factory=deque)  # references, the oldest first
+    calls: set[Any] = field(default_factory=set)  # references
     opened: bool = False
+    alone: bool = False  # with one call, beside which it is to get no other
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Answer:
     Attributes:
         shards: that were to be made; none where a process was to be opened.
         value: the outcome; None where the process has ended without one.
-        oldest: whether it was the process's first call that is unanswered, so not one that had only been waiting.
+        alone: whether the process had been given nothing else meanwhile.
         error: of Ray, where there is no outcome.
     """
 
     shards: tuple[Shard, ...]
     value: Opened | Made | Failed | None
-    oldest: bool
+    alone: bool
     error: str = ""
 
 
@@ -142,11 +142,12 @@ class Pool:
         """Processes that want a further chunk, those with the fewest first; one may come several times."""
         for ahead in range(CHUNKS_AHEAD):
             for maker in self._makers:
-                if maker.opened and len(maker.calls) == ahead:
+                if maker.opened and not maker.alone and len(maker.calls) == ahead:
                     yield maker
 
-    def give(self, maker: _Maker, shards: tuple[Shard, ...]) -> None:
-        """Has shards made."""
+    def give(self, maker: _Maker, shards: tuple[Shard, ...], *, alone: bool) -> None:
+        """Has shards made; ``alone`` by a process that is given nothing else until it has answered."""
+        maker.alone = alone
         self._call(maker, shards, maker.handle.make.remote(shards))
 
     def answers(self, seconds: float) -> Iterator[Answer]:
@@ -158,21 +159,19 @@ class Pool:
             yield self._answer(call)
 
     def _call(self, maker: _Maker, shards: tuple[Shard, ...], call: Any) -> None:
-        maker.calls.append(call)
+        maker.calls.add(call)
         self._calls[call] = (maker, shards)
 
     def _answer(self, call: Any) -> Answer:
         maker, shards = self._calls.pop(call)
-        oldest = maker.calls[0] == call
         try:
             value = ray.get(call)
         except RayError as error:
-            # the call stays in its place: others of this process end as well, and none of them is the oldest
             self._drop(maker)
-            return Answer(shards, None, oldest, str(error).strip())
+            return Answer(shards, None, maker.alone, str(error).strip())
         maker.calls.remove(call)
-        maker.opened = True
-        return Answer(shards, value, oldest)
+        maker.opened, alone, maker.alone = True, maker.alone, False
+        return Answer(shards, value, alone)
 
     def _drop(self, maker: _Maker) -> None:
         """Also where a process only cannot be reached, it is to end, so that nobody else makes its shards."""
