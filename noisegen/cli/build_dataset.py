@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from noisegen.cli.build_options import build_options, rank_options
+from noisegen.cli.build_options import build_options, rank_options, ray_options
 from noisegen.cli.option_groups import GroupedCommand
 from noisegen.cli.places import PLACE
 
@@ -19,6 +19,7 @@ __all__ = ["command"]
 @click.option("-o", "--output", type=PLACE, required=True, help="Folder or URL of the dataset.")
 @build_options
 @rank_options
+@ray_options
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
 def command(
@@ -39,6 +40,9 @@ def command(
     each makes its share of the shards, by --rank and --world-size or what the batch system says, and the last one
     completes the dataset. The bytes are those of one process; see docs/scaling.md.
 
+    With --executor ray the processes of a Ray cluster make the shards, on nodes that come and go; see
+    docs/scaling/ray.md. The bytes are the same again.
+
     Exit code 0: all done; 3: done, but some photographs failed (failures.jsonl); 2: the request cannot be
     carried out; 1: crashed or too many failures; 130 or 143: interrupted.
 
@@ -55,6 +59,7 @@ def command(
       noisegen build-dataset s3://bucket/photos/manifest.parquet -o s3://bucket/dataset
       noisegen build-dataset manifest.parquet --root s3://bucket/photos -o OUT
       noisegen build-dataset manifest.parquet -o s3://bucket/dataset --rank 3 --world-size 8
+      noisegen build-dataset manifest.parquet -o OUT --executor ray --ray-address auto --gpus-per-task 0.5
     """
     from noisegen.images import DEFAULT_MAX_PIXELS
     from noisegen.synthesis.build import build_dataset

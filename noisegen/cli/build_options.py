@@ -12,7 +12,7 @@ from noisegen.cli.option_groups import GroupedOption
 from noisegen.cli.options import output_options
 from noisegen.cli.places import PLACE
 
-__all__ = ["PROFILE", "build_options", "rank_options"]
+__all__ = ["PROFILE", "build_options", "rank_options", "ray_options"]
 
 F = Callable[..., Any]
 NOISE, TILES, SPLITS = "Noise", "Tiles", "Splits"
@@ -177,9 +177,45 @@ RANK_OPTIONS = (
 )
 
 
+RAY_OPTIONS = (
+    click.option(
+        "--executor",
+        cls=GroupedOption,
+        group="Ray",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="ray: a Ray cluster makes the shards, and this command hands them out; --workers is then the threads "
+        "(CPUs) of each of its processes.",
+    ),
+    click.option(
+        "--ray-address",
+        cls=GroupedOption,
+        group="Ray",
+        metavar="HOST:PORT",
+        help="Of the cluster, or auto; default: RAY_ADDRESS, otherwise Ray is started on this machine.",
+    ),
+    click.option(
+        "--gpus-per-task",
+        cls=GroupedOption,
+        group="Ray",
+        type=click.FloatRange(min=0),
+        help="GPUs of each process, 0.5 for two on one GPU; default 1 with --device cuda and where the cluster has "
+        "GPUs, otherwise 0.",
+    ),
+)
+
+
 def rank_options(command: F) -> F:
     """Gives a command the options that say which of several processes it is."""
     for option in reversed(RANK_OPTIONS):
+        command = option(command)
+    return command
+
+
+def ray_options(command: F) -> F:
+    """Gives a command the options that have a Ray cluster make the shards."""
+    for option in reversed(RAY_OPTIONS):
         command = option(command)
     return command
 

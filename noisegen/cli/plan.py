@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from noisegen.cli.build_options import build_options, rank_options
+from noisegen.cli.build_options import build_options, rank_options, ray_options
 from noisegen.cli.option_groups import GroupedCommand
 from noisegen.cli.places import PLACE
 
@@ -25,6 +25,7 @@ __all__ = ["command"]
 )
 @build_options
 @rank_options
+@ray_options
 @click.option("--all", "all_rows", is_flag=True, help="Read the header of every photo, not of a sample.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")

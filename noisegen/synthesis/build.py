@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,15 @@ from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.summary import BuildSummary
 from noisegen.synthesis.writing import disk_errors
 
-__all__ = ["begin", "build_dataset", "run_build", "run_of", "with_rows_per_shard"]
+__all__ = [
+    "Description",
+    "begin",
+    "build_dataset",
+    "describe",
+    "run_build",
+    "run_of",
+    "with_rows_per_shard",
+]
 
 WITHOUT_KERNELS = (
     "noisegen was installed without its compiled kernels; installing it again with a C compiler at hand makes noise "
@@ -77,6 +87,9 @@ def build_dataset(
     max_failures: int | None = None,
     rank: int | None = None,
     world_size: int | None = None,
+    executor: str = "local",
+    ray_address: str | None = None,
+    gpus_per_task: float | None = None,
     profile: bool = False,
     quiet: bool = False,
 ) -> BuildSummary:
@@ -121,6 +134,9 @@ def build_dataset(
         max_failures: stop when more rows than this have failed, of a rank's share where there are several.
         rank, world_size: number of this process, from 0, among so many that build the dataset together; None takes
             them from the environment, see `noisegen.synthesis.rank`.
+        executor: "local", or "ray" to have the shards made by a Ray cluster, see `noisegen.synthesis.ray_executor`.
+        ray_address: of the cluster; None takes it from RAY_ADDRESS, and without that starts Ray on this machine.
+        gpus_per_task: of each process of Ray, 0 for none, also a fraction; None chooses by ``device``.
         profile: measure where the time goes: the summary has a `noisegen.synthesis.profile.Profile`, and
             ``state/trace.json`` each span of time.
         quiet: show no progress.
@@ -144,12 +160,18 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
     Raises:
         as `build_dataset`.
     """
+    if _on_ray(request):
+        from noisegen.synthesis.ray_executor import run_on_ray
+
+        return run_on_ray(request)
     with stop_on_signals() as stop:
         started = time.perf_counter()
         rank = resolve_rank(request["rank"], request["world_size"])
         folder = dataset_at(request["output"], request["staging"], "" if rank.alone else rank.name)
         with resolved_build(**request) as resolved, locked(folder), disk_errors(folder):
-            config = begin(folder, resolved, request)
+            if resolved.device == "cpu" and kernels_on("cpu") == "torch" and not request["quiet"]:
+                say(WITHOUT_KERNELS)
+            config = begin(folder, partial(describe, resolved, folder, request)).config
             for shard in redo or ():
                 write_json(folder.retry_file(shard), {"shard": shard.name})
             job = Job(
@@ -175,34 +197,75 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
         return BuildSummary.of(folder, config.tile_size, built, rank, whole, time.perf_counter() - started)
 
 
-def begin(folder: DatasetFolder, resolved: ResolvedBuild, request: Mapping[str, Any]) -> BuildConfig:
-    """Makes a dataset, or makes sure that the one that is there is of the same build; the settings in full.
+def _on_ray(request: Mapping[str, Any]) -> bool:
+    """Whether Ray is to make the shards."""
+    executor = request["executor"]
+    if executor not in ("local", "ray"):
+        raise UsageError(f"unknown executor {executor!r}; use local or ray")
+    if executor == "local":
+        for name in ("ray_address", "gpus_per_task"):
+            if request[name] is not None:
+                raise UsageError(f"--{name.replace('_', '-')} is for --executor ray only; give that too")
+        return False
+    if find_spec("ray") is None:
+        raise UsageError("--executor ray needs Ray: pip install 'noisegen[ray]'")
+    return True
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a process would build, and how.
+
+    Attributes:
+        config: the settings in full.
+        run: for run.json.
+        host: for host.json.
+    """
+
+    config: BuildConfig
+    run: dict[str, Any]
+    host: dict[str, object]
+
+
+def describe(
+    resolved: ResolvedBuild, folder: DatasetFolder | None, request: Mapping[str, Any]
+) -> Description:
+    """What this process would build into the folder; without one, into a new folder."""
+    config = with_rows_per_shard(resolved, folder, request["rows_per_shard"])
+    host = host_record(
+        device=resolved.device,
+        workers=resolved.workers,
+        batch_size=resolved.batch_size,
+        kernels=instruction_set() if kernels_on(resolved.device) == "native" else "torch",
+        request=request_record(request),
+    )
+    return Description(config, run_of(resolved, config), host)
+
+
+def begin(folder: DatasetFolder, described: Callable[[], Description]) -> Description:
+    """Makes a dataset, or makes sure that the one that is there is of the same build.
+
+    Args:
+        folder: of the dataset.
+        described: says what is to be built, once the folder has been looked at.
 
     Raises:
         UsageError: it is another dataset, or cannot be made here.
     """
-    if assembly_of(resolved.config.format) and folder.place != str(folder.root):
-        raise UsageError(
-            f"format {resolved.config.format} is put together from all shards, which a URL cannot do; build "
-            "webdataset there, or build into a folder"
-        )
     folder.pull()
     with one_at_a_time(folder):
-        config = with_rows_per_shard(resolved, folder, request["rows_per_shard"])
-        adopt_run(folder, run_of(resolved, config))
-        host = host_record(
-            device=resolved.device,
-            workers=resolved.workers,
-            batch_size=resolved.batch_size,
-            kernels=instruction_set() if kernels_on(resolved.device) == "native" else "torch",
-            request=request_record(request),
-        )
-        write_json(folder.state / "host.json", host)
-    if resolved.device == "cpu" and kernels_on("cpu") == "torch" and not request["quiet"]:
-        say(WITHOUT_KERNELS)
+        description = described()
+        output_format = description.config.format
+        if assembly_of(output_format) and folder.place != str(folder.root):
+            raise UsageError(
+                f"format {output_format} is put together from all shards, which a URL cannot do; build "
+                "webdataset there, or build into a folder"
+            )
+        adopt_run(folder, description.run)
+        write_json(folder.state / "host.json", description.host)
     folder.remove_leftovers()
     folder.publish()
-    return config
+    return description
 
 
 def run_of(resolved: ResolvedBuild, config: BuildConfig) -> dict[str, Any]:

@@ -185,7 +185,8 @@ class DatasetFolder:
 
     Attributes:
         root: the folder.
-        part: names what a process writes that shares the folder with others; "" where it does not.
+        part: names what a process writes that shares the folder with others, or NAME/THREAD what one thread of it
+            does; "" where it does not.
     """
 
     root: Path
@@ -414,6 +415,15 @@ class DatasetFolder:
 
     def pull(self) -> None:
         """Brings the state here from where the dataset is."""
+
+    def pull_run(self) -> None:
+        """Brings run.json here, and nothing else: for one of many processes that another one tells what to make."""
+
+    def look_again(self, shards: Iterable[Shard]) -> None:
+        """Sees which of these unfinished shards others have finished by now."""
+
+    def remove_strays(self) -> None:
+        """Removes what `withdraw` has left of unfinished shards."""
 
     def fetch(self, names: Iterable[str]) -> None:
         """Brings files here, as far as they exist."""

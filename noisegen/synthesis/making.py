@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from noisegen.errors import NoisegenError
@@ -22,7 +22,7 @@ from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.survey import Totals
 from noisegen.synthesis.writing import OpenShard, start_over
 
-__all__ = ["Built", "Job", "make_shards"]
+__all__ = ["Built", "Job", "Pending", "finished_of", "make_pending", "make_shards", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,17 @@ class Built:
     profile: Profile | None = None
 
 
-@dataclass
-class _Progress:
-    """What is known while shards are made: failures so far, and what the finished shards add up to."""
+@dataclass(frozen=True)
+class Pending:
+    """What is to be made.
 
-    failures: FailureTally = field(default_factory=FailureTally)
+    Attributes:
+        shards: in their order; of those that are not to stay in place until then, nothing is left.
+        totals: of the others that were asked for, which are finished.
+    """
+
+    shards: tuple[Shard, ...]
     totals: Totals = field(default_factory=Totals)
-
-    def finished(self, marker: Marker) -> None:
-        self.failures.record(len(marker.failures))
-        self.totals.add(marker)
 
 
 def make_shards(job: Job, shards: Sequence[Shard], *, marked_only: bool = False) -> Built:
@@ -93,23 +94,72 @@ def make_shards(job: Job, shards: Sequence[Shard], *, marked_only: bool = False)
         Interrupted: a signal came.
         NoisegenError: too many failures, or the dataset cannot be written.
     """
-    so_far = _Progress()
+    pending = prepare(job.folder, job.config, shards, job.stop, marked_only=marked_only)
+    if not pending.shards:
+        return Built(pending.totals)
+    with job.stop.between_steps(), job.folder.outbox(job.stop) as send:
+        return make_pending(job, pending, send)
+
+
+def prepare(
+    folder: DatasetFolder,
+    config: BuildConfig,
+    shards: Sequence[Shard],
+    stop: StopRequest,
+    *,
+    marked_only: bool = False,
+) -> Pending:
+    """Looks which of the shards are to be made, and removes what is left of broken ones; see `make_shards`.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    totals = Totals()
     pending: list[Shard] = []
     broken: list[Shard] = []
-    retried = job.folder.notes().retry
-    for shard, marker in job.folder.finished_ones(shards):
-        job.stop.check()
+    retried = folder.notes().retry
+    for shard, marker in folder.finished_ones(shards):
+        stop.check()
         marked = retried[shard.index]
         if marked or (marker is None and not marked_only):
             pending.append(shard)
         elif marker is not None:
-            so_far.finished(marker)
+            totals.add(marker)
         if marker is None and (marked or not marked_only):
             broken.append(shard)
-    if not pending:
-        return Built(so_far.totals)
-    repeated = job.repeated or RepeatedIds.of(job.resolved.manifest, pending[-1].stop, job.config.seed)
-    start_over(job.folder, format_named(job.config.format), broken)
+    if pending:
+        start_over(folder, format_named(config.format), broken)
+    return Pending(tuple(pending), totals)
+
+
+def finished_of(folder: DatasetFolder, shards: Iterable[Shard]) -> tuple[Totals, list[Shard]]:
+    """The totals of those shards that are finished and not marked to be retried, and the others."""
+    totals, others = Totals(), []
+    for shard in shards:
+        marker = None if folder.retry_file(shard).exists() else folder.finished(shard)
+        if marker is None:
+            others.append(shard)
+        else:
+            totals.add(marker)
+    return totals, others
+
+
+def make_pending(
+    job: Job,
+    pending: Pending,
+    send: Callable[[Marker], None],
+    computed: Callable[[], None] = lambda: None,
+) -> Built:
+    """Makes shards, whatever is there; see `make_shards`.
+
+    Args:
+        job: see there.
+        pending: what `prepare` has found.
+        send: of `DatasetFolder.outbox`; what it was given has arrived when that is left.
+        computed: called when nothing is left but to put the last shard in place.
+    """
+    shards = pending.shards
+    repeated = job.repeated or RepeatedIds.of(job.resolved.manifest, shards[-1].stop, job.config.seed)
     profiler = Profiler(
         job.folder,
         job.config,
@@ -118,12 +168,10 @@ def make_shards(job: Job, shards: Sequence[Shard], *, marked_only: bool = False)
         wanted=job.profile,
     )
     with (
-        job.stop.between_steps(),
-        job.folder.outbox(job.stop) as send,
         profiler as clock,
         open_pipeline(job.resolved, job.config, job.stop, clock, repeated) as pipeline,
     ):
-        built = _write_shards(job, pipeline, clock, pending, so_far, send)
+        built = _write_shards(job, pipeline, clock, pending, send, computed)
     return replace(built, profile=profiler.profile)
 
 
@@ -131,21 +179,23 @@ def _write_shards(
     job: Job,
     pipeline: Pipeline,
     clock: StageClock,
-    pending: Sequence[Shard],
-    so_far: _Progress,
+    pending: Pending,
     send: Callable[[Marker], None],
+    computed: Callable[[], None],
 ) -> Built:
     """Consumes the pipeline's events in order."""
-    failures = so_far.failures
+    totals, shards = pending.totals, pending.shards
+    failures = FailureTally()
+    failures.record(totals.failures.total())
     output_format = format_named(job.config.format)
     shard: OpenShard | None = None
     lost: list[Failure] = []
     tiles = built = 0
     started = time.perf_counter()
-    rows = sum(s.stop - s.start for s in pending)
+    rows = sum(s.stop - s.start for s in shards)
     with Progress(rows, "photo", "build-dataset", quiet=job.quiet) as progress:
         try:
-            for event in pipeline.events(pending):
+            for event in pipeline.events(shards):
                 if isinstance(event, ShardBegins):
                     shard = OpenShard(job.folder, output_format, event.shard, clock)
                     continue
@@ -163,16 +213,18 @@ def _write_shards(
                     shard.fail(event.failure)
                     failures.add(event.failure)
                     progress.update(1, failed=len(failures))
-                    _check_failures(job, failures, pending)
+                    _check_failures(job, failures, shards)
                 else:
+                    if event.shard == shards[-1]:
+                        computed()
                     if shard.lost:
                         lost += shard.lost
-                        so_far.totals.add(shard.keep_standing())
+                        totals.add(shard.keep_standing())
                         shard = None
                     else:
                         marker = shard.finish()
                         built += 1
-                        so_far.totals.add(marker)
+                        totals.add(marker)
                         shard = None
                         with clock.stage("idle", "wait for upload"):
                             send(marker)
@@ -181,7 +233,7 @@ def _write_shards(
             if shard is not None:
                 shard.abort()
             raise
-    return Built(so_far.totals, built, tuple(lost))
+    return Built(totals, built, tuple(lost))
 
 
 def _check_failures(job: Job, failures: FailureTally, shards: Sequence[Shard]) -> None:

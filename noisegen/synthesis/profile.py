@@ -189,7 +189,7 @@ class Profiler:
         if self._wanted:
             self._folder.trace_file.parent.mkdir(exist_ok=True)
             self._trace = Trace(self._folder.trace_file, self._called)
-        process = f"{platform.node()}/{self._folder.part}".rstrip("/")
+        process = f"{platform.node()}/{self._folder.part.partition('/')[0]}".rstrip("/")
         self._clock = StageClock(self._threads["maker"], self._trace, process)
         self._clock.record("prepare", self._called, self._clock.started, track="writer")
         return self._clock

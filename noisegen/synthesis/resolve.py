@@ -27,8 +27,8 @@ from noisegen.synthesis.threads import usable_cores
 
 __all__ = ["ResolvedBuild", "request_record", "resolved_build"]
 
-# arguments of `build_dataset` that say which process this is, not what is built
-ITS_OWN = ("rank", "world_size")
+# arguments of `build_dataset` that say which processes build, not what is built
+ITS_OWN = ("rank", "world_size", "executor", "ray_address", "gpus_per_task")
 # and that name a file or folder
 PLACES = ("manifest", "output", "root", "staging", "model", "conditions")
 

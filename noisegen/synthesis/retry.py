@@ -105,7 +105,14 @@ def retry_failed(
     request = _recorded_request(folder)
     moved = {"manifest": manifest, "root": root, "model": model, "workers": workers}
     request |= {name: value for name, value in moved.items() if value is not None}
-    request |= {"output": folder.root, "rank": None, "world_size": 1, "profile": profile, "quiet": quiet}
+    request |= {"output": folder.root, "profile": profile, "quiet": quiet}
+    request |= {
+        "executor": "local",
+        "ray_address": None,
+        "gpus_per_task": None,
+        "rank": None,
+        "world_size": 1,
+    }
     before = _failures(folder)
     looked_at = {
         shard: [f for f in failures if reason in (None, f.reason)] for shard, failures in before.items()

@@ -31,6 +31,7 @@ from noisegen.remote import (
     delete_all,
     download_all,
     fetch,
+    file_size,
     list_files,
     upload,
     upload_all,
@@ -86,6 +87,23 @@ class StagedFolder(DatasetFolder):
         self.discard()
         self.sizes.update(list_files(self.url))
         self.fetch(name for name in self.sizes if _FETCHED_AT_ONCE.fullmatch(name))
+
+    def pull_run(self) -> None:
+        self.discard()
+        download_all(self.url, self.root, map(self._name, (self.run_file, self.run_hash_file)))
+
+    def look_again(self, shards: Iterable[Shard]) -> None:
+        for shard in shards:
+            name = self._name(self.marker_file(shard))
+            with suppress(RemoteError):  # mostly because there is none; then the shard is made again
+                self.sizes[name] = file_size(f"{self.url}/{name}") or 0
+                # which was uploaded last
+                if marker := self.read_marker(shard):
+                    self.sizes.update({path: record.size for path, record in marker.files.items()})
+
+    def remove_strays(self) -> None:
+        self._delete(name for names in self.strays.values() for name in names)
+        self.strays.clear()
 
     def read_marker(self, shard: Shard) -> Marker | None:
         self.fetch([self._name(self.marker_file(shard))])
@@ -278,7 +296,7 @@ class _Outbox:
             upload.set_result(None)
 
 
-def dataset_at(place: str | Path, staging: Path | None = None, part: str = "") -> DatasetFolder:
+def dataset_at(place: str | Path, staging: str | Path | None = None, part: str = "") -> DatasetFolder:
     """The dataset at a path or URL, for a build.
 
     Args:
@@ -304,7 +322,7 @@ def dataset_at(place: str | Path, staging: Path | None = None, part: str = "") -
         if foreign:
             raise UsageError(f"{staging} belongs to another user; give a folder with --staging")
     name = "-".join(filter(None, ["staging", xxhash.xxh3_64_hexdigest(place.encode()), part]))
-    return StagedFolder(staging / name, place, part=part)
+    return StagedFolder(Path(staging) / name, place, part=part)
 
 
 @contextmanager

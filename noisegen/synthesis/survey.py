@@ -55,6 +55,16 @@ class Totals:
             tiles, squares = self.conditions.get((total.camera, total.iso), (0, 0.0))
             self.conditions[total.camera, total.iso] = (tiles + total.tiles, squares + total.squares)
 
+    def merge(self, other: Totals) -> None:
+        """Counts what others are the totals of."""
+        self.shards += other.shards
+        self.tiles += other.tiles
+        self.failures.update(other.failures)
+        self.left_out.update(other.left_out)
+        for key, (more, more_squares) in other.conditions.items():
+            tiles, squares = self.conditions.get(key, (0, 0.0))
+            self.conditions[key] = (tiles + more, squares + more_squares)
+
     def to_dict(self, tile_size: int) -> dict[str, Any]:
         """As dataset.json has it."""
         return {
