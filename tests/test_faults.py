@@ -53,6 +53,7 @@ def build(place: Workplace, output: Path) -> int:
     "arguments",
     [
         "kill.py --kills 3 --formats webdataset --photographs 6",
+        "ranks.py --kills 2 --photographs 6",
         "corruption.py --bytes 8 --formats webdataset",
         "two_builds.py --rounds 1 --formats folders",
         "disk.py --sizes 1 --formats folders",

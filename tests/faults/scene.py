@@ -15,6 +15,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from ray_fixtures import NODE, makers, running_cluster
 from remote_fixtures import Fault, S3Server, running_server
 from synthesis_fixtures import Workplace, contents, make_workplace
 
@@ -24,6 +25,7 @@ from noisegen.synthesis.layout import DatasetFolder
 
 __all__ = [
     "FORMATS",
+    "NODE",
     "Fault",
     "S3Server",
     "arguments_parser",
@@ -33,6 +35,8 @@ __all__ = [
     "finished_files",
     "forked_build",
     "leftovers",
+    "makers",
+    "running_cluster",
     "running_server",
     "wait_for",
     "workplace",
