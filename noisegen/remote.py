@@ -193,8 +193,12 @@ def delete_all(url: str, names: Iterable[str]) -> None:
     _each(delete, names)
 
 
-def abort_uploads(url: str) -> int:
+def abort_uploads(url: str, unwanted: Callable[[str], bool]) -> int:
     """Gives back the space of uploads in parts to below an S3 folder that a killed process left; their number.
+
+    Args:
+        url: of the folder.
+        unwanted: whether those of a file, given by its path within the folder, are not of somebody who is at work.
 
     Raises:
         RemoteError, UsageError: see `noisegen.stores`.
@@ -203,10 +207,11 @@ def abort_uploads(url: str) -> int:
     if not hasattr(store, "list_multipart_uploads"):
         return 0
     bucket, _, prefix = root.partition("/")
+    start = f"{prefix}/" if prefix else ""
     left = [
         entry
         for entry in retried(url, lambda: store.list_multipart_uploads(bucket), time.sleep)
-        if entry["Key"].startswith(f"{prefix}/" if prefix else "")
+        if (name := entry["Key"]).startswith(start) and unwanted(name.removeprefix(start))
     ]
     for entry in left:
         retried(url, partial(store.abort_mpu, bucket, entry["Key"], entry["UploadId"]), time.sleep)

@@ -406,6 +406,22 @@ def test_ranks_at_one_url_in_bad_weather_write_the_bytes_of_one_local_process(
     assert set(store.made("GET", "done.json")) == own
 
 
+def test_a_rank_that_starts_leaves_the_uploads_of_others_alone(
+    store: S3Server, place: Workplace, tmp_path: Path
+) -> None:
+    bucket = store.bucket()
+    build(place, f"s3://{bucket}/out", rank=0, world_size=2)
+    shards = owned(f"s3://{bucket}/out", tmp_path, 2)
+    others = [f"out/shards/{index:06d}.tar" for index in range(5) if index not in {s.index for s in shards}]
+    for key in others:
+        store.client.create_multipart_upload(Bucket=bucket, Key=key)
+    for shard in shards:
+        store.client.delete_object(Bucket=bucket, Key=f"out/state/{shard.name}.done.json")
+    assert build(place, f"s3://{bucket}/out", rank=0, world_size=2).shards_built == len(shards)
+    left = store.client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert sorted(entry["Key"] for entry in left) == others
+
+
 def owned(url: str, staging: Path, size: int) -> list[Shard]:
     folder = dataset_at(url, staging)
     folder.pull()

@@ -49,6 +49,8 @@ PATIENCE = 4.0
 _FETCHED_AT_ONCE = re.compile(r"run\.json|state/run\.xxh3|state/host\.json|state/\d+\.(bad|retry)\.json")
 MARKERS_AT_ONCE = 256
 
+# a file of a shard
+_SHARD_FILE = re.compile(r".+/(\d{6,})\.[^/]*")
 # a file of one tile or of a noisy version of a photograph, see `noisegen.synthesis.layout.tile_key_name`
 _TILE_FILE = re.compile(r".+/(\d{8,})-\d{2,}(-\d{5,}-\d{5,})?\.[^/]*")
 
@@ -159,20 +161,20 @@ class StagedFolder(DatasetFolder):
             self._delete([self._name(path)])
 
     def withdraw(self, shards: Sequence[Shard]) -> None:
+        indices = {shard.index for shard in shards}
+        rows_per_shard = int(self.read_run()["config"]["rows_per_shard"])
         # leftovers cost space only; not everybody may list them, and not every store can
         with suppress(RemoteError):
-            abort_uploads(self.url)
+            abort_uploads(self.url, lambda name: _shard_of(name, rows_per_shard) in indices)
         markers = [self._name(self.marker_file(shard)) for shard in shards]
         self._delete(name for name in markers if name in self.sizes)
         names = {shard.name for shard in shards}
         self._delete(
             [name for name in self.sizes if name.startswith("state/") and name[6:].split(".")[0] in names]
         )
-        rows_per_shard = self.read_run()["config"]["rows_per_shard"]
-        indices = {shard.index for shard in shards}
         for name in self.sizes:
-            tile = _TILE_FILE.fullmatch(name)
-            if tile and (index := int(tile[1]) // rows_per_shard) in indices:
+            index = _shard_of(name, rows_per_shard)
+            if index in indices and _TILE_FILE.fullmatch(name):
                 self.strays[index].append(name)
 
     def write_run(self, run: Mapping[str, Any]) -> None:
@@ -250,6 +252,14 @@ class StagedFolder(DatasetFolder):
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def _shard_of(name: str, rows_per_shard: int) -> int | None:
+    """The number of the shard that a file of the dataset is of."""
+    if tile := _TILE_FILE.fullmatch(name):
+        return int(tile[1]) // rows_per_shard
+    shard = _SHARD_FILE.fullmatch(name)
+    return int(shard[1]) if shard else None
 
 
 def _groups(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
