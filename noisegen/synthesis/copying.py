@@ -199,10 +199,14 @@ def _fingerprint(command: str, config: CopyConfig, sources: Sequence[SourceDatas
 
 def _copy_shards(folder: DatasetFolder, copier: _Copier, command: str, quiet: bool) -> int:
     """Makes what is not there yet; returns the number of shards made."""
-    markers = {shard: folder.finished(shard) for shard in folder.shards()}
-    pending = [shard for shard, marker in markers.items() if marker is None]
+    pending: list[Shard] = []
+    done = 0
+    for shard, marker in folder.finished_ones(folder.shards()):
+        if marker is None:
+            pending.append(shard)
+        else:
+            done += marker.tiles
     start_over(folder, copier.format, pending)
-    done = sum(marker.tiles for marker in markers.values() if marker)
     total = sum(source.tiles for source in copier.sources) - done
     with Progress(total, "tile", command, quiet=quiet) as progress:
         for shard in pending:

@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -79,7 +79,7 @@ SUMMARY_FILES = (
 _NOTE = re.compile(r"(\d+)\.(done|bad|retry)\.json")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """A slice of the manifest, rows ``start`` to ``stop - 1``."""
 
@@ -92,10 +92,33 @@ class Shard:
         return f"{self.index:06d}"
 
 
-def shards_of(rows: int, rows_per_shard: int) -> list[Shard]:
+@dataclass(frozen=True)
+class _Shards(Sequence[Shard]):
+    """The shards of a manifest of so many rows; maybe millions, so each is made when it is asked for."""
+
+    rows: int
+    rows_per_shard: int
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.rows_per_shard)
+
+    @overload
+    def __getitem__(self, place: int) -> Shard: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Shard]: ...
+
+    def __getitem__(self, place: int | slice) -> Shard | list[Shard]:
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
+        index = range(len(self))[place]
+        start = index * self.rows_per_shard
+        return Shard(index, start, min(start + self.rows_per_shard, self.rows))
+
+
+def shards_of(rows: int, rows_per_shard: int) -> Sequence[Shard]:
     """Cuts the manifest into shards."""
-    starts = range(0, rows, rows_per_shard)
-    return [Shard(i, start, min(start + rows_per_shard, rows)) for i, start in enumerate(starts)]
+    return _Shards(rows, rows_per_shard)
 
 
 def tile_key_name(row: int, variant: int, y: int, x: int) -> str:
@@ -284,7 +307,7 @@ class DatasetFolder:
             return False
         return stored == FileRecord.of(content).xxh3.encode() + b"\n"
 
-    def shards(self) -> list[Shard]:
+    def shards(self) -> Sequence[Shard]:
         """The shards that run.json plans.
 
         Raises:

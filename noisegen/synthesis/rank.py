@@ -49,9 +49,9 @@ class Rank:
         turn = xxhash.xxh3_64_intdigest(f"{self.size}/{run}".encode())
         return (shard.index + turn) % self.size == self.number
 
-    def share(self, shards: Sequence[Shard]) -> list[Shard]:
+    def share(self, shards: Sequence[Shard]) -> Sequence[Shard]:
         """The shards that this process makes, in their order."""
-        return [shard for shard in shards if self.alone or self.owns(shard)]
+        return shards if self.alone else [shard for shard in shards if self.owns(shard)]
 
 
 @dataclass(frozen=True)
