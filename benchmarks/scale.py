@@ -32,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ import pyarrow.parquet as pq
 from memory import save_model
 
 from noisegen.png import encode_png
-from noisegen.synthesis.build import begin, build_dataset
+from noisegen.synthesis.build import begin, build_dataset, describe
 from noisegen.synthesis.files import sealed_json
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.layout import DatasetFolder, Shard, tile_key_name
@@ -159,7 +160,7 @@ def make_dataset(
     request.apply_defaults()
     folder = DatasetFolder(output)
     with resolved_build(**request.arguments) as resolved, locked(folder):
-        begin(folder, resolved, request.arguments)
+        begin(folder, partial(describe, resolved, folder, request.arguments))
     started = time.perf_counter()
     if linked:
         link_shards(output, clean)
@@ -206,15 +207,17 @@ def measure(place: Place, options: argparse.Namespace) -> dict[str, Any]:
     if not linked:
         row["write_ms_of_a_core"] = round(1000 * seconds, 2)
     build = ("build-dataset", place.manifest, "-o", output, *place.options(), "-q")
-    row["plan"] = measured("plan", place.manifest, "-o", output, *place.options(), "-q")
-    row["status"] = measured("status", output)
-    row["finish"] = measured(*build)
-    row["rank"] = measured(*build, "--rank", 1, "--world-size", RANKS)
     parts = math.ceil(place.shards / options.verified)
-    row["verify"] = {
-        "shards": place.shards // parts,
-        **measured("verify", output, "--remake", 0, "--rank", 0, "--world-size", parts),
+    commands: dict[str, tuple[object, ...]] = {
+        "plan": ("plan", place.manifest, "-o", output, *place.options(), "-q"),
+        "status": ("status", output),
+        "finish": build,
+        "rank": (*build, "--rank", 1, "--world-size", RANKS),
+        "verify": ("verify", output, "--remake", 0, "--rank", 0, "--world-size", parts),
     }
+    for name in options.commands:
+        row[name] = measured(*commands[name])
+    row["verified"] = len(Rank(0, parts).share(DatasetFolder(output).shards()))
     if place.shards <= options.merged:
         other = place.folder / "other"
         make_dataset(place, other, clean, options.processes, seed=1)
@@ -231,6 +234,7 @@ def main() -> None:
     )
     parser.add_argument("--shards", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--folder", type=Path, help="where datasets are made; 28 kB of disk for each shard")
+    parser.add_argument("--commands", nargs="+", default=["plan", "status", "finish", "rank", "verify"])
     parser.add_argument("--verified", type=int, default=20_000)
     parser.add_argument("--merged", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=2)
