@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from noisegen.errors import UsageError
+from noisegen.progress import say
 from noisegen.synthesis.layout import DatasetFolder
 
 __all__ = ["Busy", "is_locked", "locked", "one_at_a_time"]
@@ -18,6 +19,7 @@ __all__ = ["Busy", "is_locked", "locked", "one_at_a_time"]
 PATIENCE_SECONDS = 1.0
 # the lock of a rank whose machine has died may stay on a file server for so long
 RANK_PATIENCE_SECONDS = 120.0
+SILENT_SECONDS = 3.0
 
 
 class Busy(UsageError):
@@ -96,11 +98,18 @@ def _size(rank: str) -> str:
 @contextmanager
 def _held(folder: DatasetFolder, path: Path, patience: float, *, exclusive: bool = True) -> Iterator[None]:
     with path.open("a") as lock:
-        deadline = time.monotonic() + patience
+        begun = time.monotonic()
+        told = False
+        who = "another command" if path.stem == "lock" else f"another process of rank {path.stem}"
         while not _try_lock(folder, lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
-            if time.monotonic() > deadline:
-                who = "another command" if path.stem == "lock" else f"another process of rank {path.stem}"
+            waited = time.monotonic() - begun
+            if waited > patience:
                 raise Busy(f"{who} is writing into {folder.place}; wait for it or give another folder")
+            if waited > SILENT_SECONDS and not told:
+                told = True
+                say(
+                    f"{who} is writing into {folder.place}, or its machine has died; waiting for {patience:.0f} s"
+                )
             time.sleep(0.05)
         yield
 
