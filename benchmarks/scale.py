@@ -46,11 +46,12 @@ from noisegen.png import encode_png
 from noisegen.synthesis.build import begin, build_dataset, describe
 from noisegen.synthesis.files import sealed_json
 from noisegen.synthesis.formats import format_named
-from noisegen.synthesis.layout import DatasetFolder, Shard, tile_key_name
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.locks import locked
 from noisegen.synthesis.rank import Rank
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash
 from noisegen.synthesis.resolve import resolved_build
+from noisegen.synthesis.shards import Shard, tile_key_name
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.writing import OpenShard
 

@@ -21,8 +21,8 @@ from noisegen.errors import InputError
 from noisegen.manifest import BadRow, Manifest, ManifestRow
 from noisegen.png import decode_png, encode_png
 from noisegen.synthesis.files import read_sealed_json, write_sealed_json
-from noisegen.synthesis.layout import Failure, Marker, shards_of, tile_key_name
 from noisegen.synthesis.randomness import tile_key
+from noisegen.synthesis.shards import Failure, Marker, shards_of, tile_key_name
 from noisegen.tiles import Tile, tile_grid
 
 settings.register_profile(

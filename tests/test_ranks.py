@@ -15,9 +15,10 @@ from synthesis_fixtures import Workplace, contents, invoke, make_workplace
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis import locks
 from noisegen.synthesis.build import build_dataset
-from noisegen.synthesis.layout import DatasetFolder, shards_of
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.locks import locked
 from noisegen.synthesis.rank import Rank, resolve_rank
+from noisegen.synthesis.shards import shards_of
 from noisegen.synthesis.status import dataset_status
 from noisegen.synthesis.summary import BuildSummary
 from noisegen.synthesis.verify import verify_dataset

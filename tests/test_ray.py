@@ -29,7 +29,7 @@ from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis import chunks
 from noisegen.synthesis.build import build_dataset
 from noisegen.synthesis.chunks import Chunks
-from noisegen.synthesis.layout import shards_of
+from noisegen.synthesis.shards import shards_of
 from noisegen.synthesis.summary import BuildSummary
 
 SHARDS, VARIANTS = 24, 10

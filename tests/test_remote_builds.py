@@ -20,8 +20,8 @@ from synthesis_fixtures import Workplace, command, contents, invoke, make_workpl
 from noisegen import stores
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.build import build_dataset
-from noisegen.synthesis.layout import Shard
 from noisegen.synthesis.rank import Rank
+from noisegen.synthesis.shards import Shard
 from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.status import dataset_status
 from noisegen.synthesis.summary import BuildSummary

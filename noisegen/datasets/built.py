@@ -18,8 +18,9 @@ from noisegen.images import ImageInfo
 from noisegen.remote import fetch
 from noisegen.stores import RemoteError
 from noisegen.synthesis.formats import Format, TileReader, format_named
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import read_index
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["BuiltDataset", "run_of_built", "splits_of_built"]
 

@@ -18,8 +18,9 @@ from noisegen.remote import download, download_all
 from noisegen.stores import RemoteError
 from noisegen.synthesis.files import FileRecord
 from noisegen.synthesis.formats import TileReader, format_named
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import pixel_hash, read_index
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["OpenShard", "ShardSource", "Tile"]
 

@@ -26,7 +26,8 @@ from noisegen.images import ImageInfo
 from noisegen.remote import as_place, fetch
 from noisegen.stores import RemoteError
 from noisegen.synthesis.files import json_bytes
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["GROUP", "StreamedDataset", "tile_counts"]
 

@@ -18,7 +18,7 @@ from noisegen.synthesis.completion import complete, complete_if_last
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import assembly_of
 from noisegen.synthesis.interrupt import stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.locks import locked, one_at_a_time
 from noisegen.synthesis.making import Job, make_shards
 from noisegen.synthesis.plan import (
@@ -31,6 +31,7 @@ from noisegen.synthesis.plan import (
 )
 from noisegen.synthesis.rank import resolve_rank
 from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolved_build
+from noisegen.synthesis.shards import Shard
 from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.summary import BuildSummary
 from noisegen.synthesis.writing import disk_errors

@@ -6,7 +6,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from noisegen.synthesis.layout import Shard
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["Chunks"]
 

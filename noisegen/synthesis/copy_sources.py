@@ -14,8 +14,9 @@ import xxhash
 
 from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.files import json_bytes
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard, tile_key_name
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import TileRecord
+from noisegen.synthesis.shards import Failure, Shard, tile_key_name
 
 __all__ = ["SourceDataset", "check_alike", "check_photographs", "open_sources"]
 

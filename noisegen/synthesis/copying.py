@@ -22,7 +22,7 @@ from noisegen.synthesis.copy_sources import SourceDataset, check_alike, check_ph
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import TileReader, assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.locks import locked
 from noisegen.synthesis.making import Built
 from noisegen.synthesis.plan import (
@@ -34,6 +34,7 @@ from noisegen.synthesis.plan import (
 )
 from noisegen.synthesis.rank import Rank
 from noisegen.synthesis.records import FinishedTile, TileRecord, pixel_hash
+from noisegen.synthesis.shards import Failure, Shard
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.summary import BuildSummary, write_summary
 from noisegen.synthesis.threads import usable_cores, worker_threads

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisegen.manifest import Manifest, ManifestRow
-from noisegen.synthesis.layout import Failure
 from noisegen.synthesis.randomness import tile_key
+from noisegen.synthesis.shards import Failure
 
 __all__ = ["RepeatedIds"]
 

@@ -18,10 +18,11 @@ from noisegen.progress import Progress
 from noisegen.remote import as_place
 from noisegen.synthesis.build import build_dataset, run_of, with_rows_per_shard
 from noisegen.synthesis.interrupt import StopRequest, stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Shard, shards_of
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.plan import BuildConfig, check_run
 from noisegen.synthesis.resolve import ResolvedBuild, resolved_build
 from noisegen.synthesis.row_conditions import ExpectedTiles
+from noisegen.synthesis.shards import Shard, shards_of
 from noisegen.synthesis.status import duration_text, reasons_text
 from noisegen.synthesis.trial import Range, Trial, run_trial
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from noisegen.synthesis.layout import Failure, Shard
 from noisegen.synthesis.records import FinishedTile
+from noisegen.synthesis.shards import Failure, Shard
 
 __all__ = ["Event", "RowDone", "RowFailed", "ShardBegins", "ShardEnds", "TilesDone", "TilesLeftOut"]
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from noisegen.synthesis.files import json_bytes, write_atomically
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
+from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.shards import Failure, Shard
 
 __all__ = ["FailureTally", "write_failures"]
 

@@ -13,11 +13,12 @@ from noisegen.synthesis.events import RowDone, RowFailed, ShardBegins, TilesDone
 from noisegen.synthesis.failures import FailureTally, write_failures
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest
-from noisegen.synthesis.layout import DatasetFolder, Failure, Marker, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.pipeline import Pipeline, open_pipeline, thread_counts
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.profile import Profile, Profiler
 from noisegen.synthesis.resolve import ResolvedBuild
+from noisegen.synthesis.shards import Failure, Marker, Shard
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.survey import Totals
 from noisegen.synthesis.writing import OpenShard, start_over

@@ -21,10 +21,11 @@ from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_syn
 from noisegen.synthesis.engine import Engine, TileJob, tile_threads
 from noisegen.synthesis.files import read_json
 from noisegen.synthesis.formats import format_named
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.plan import installed_versions
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import noise_std, read_index
+from noisegen.synthesis.shards import Shard
 from noisegen.synthesis.threads import usable_cores
 
 __all__ = ["ConditionCheck", "NoiseCheck", "check_noise"]

@@ -37,13 +37,13 @@ from noisegen.synthesis.events import (
 from noisegen.synthesis.fetching import Coming, Photographs
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.interrupt import StopRequest
-from noisegen.synthesis.layout import Failure, Shard, tile_key_name
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import FinishedTile, TileRecord, noise_std, pixel_hash
 from noisegen.synthesis.resolve import ResolvedBuild
 from noisegen.synthesis.row_conditions import ChosenCondition, ConditionChoice
 from noisegen.synthesis.selection import TileSelection
+from noisegen.synthesis.shards import Failure, Shard, tile_key_name
 from noisegen.synthesis.splits import split_of
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.threads import worker_threads

@@ -13,7 +13,7 @@ from functools import partial
 import xxhash
 
 from noisegen.errors import UsageError
-from noisegen.synthesis.layout import Shard
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["Rank", "resolve_rank"]
 

@@ -30,7 +30,7 @@ from noisegen.synthesis.chunks import Chunks
 from noisegen.synthesis.completion import complete
 from noisegen.synthesis.failures import write_failures
 from noisegen.synthesis.interrupt import Interrupted, StopRequest, stop_on_signals
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.locks import locked
 from noisegen.synthesis.making import Built, Pending, finished_of, prepare
 from noisegen.synthesis.plan import differences, stored_rows_per_shard
@@ -38,6 +38,7 @@ from noisegen.synthesis.rank import Rank
 from noisegen.synthesis.ray_pool import Answer, Needs, Pool
 from noisegen.synthesis.resolve import WAITING_WORKERS, request_record
 from noisegen.synthesis.shard_maker import Failed, Made, Opened
+from noisegen.synthesis.shards import Failure, Shard
 from noisegen.synthesis.staging import dataset_at
 from noisegen.synthesis.summary import BuildSummary
 from noisegen.synthesis.threads import usable_cores

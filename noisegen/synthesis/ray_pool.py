@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import RayError
 
 from noisegen.progress import say
-from noisegen.synthesis.layout import Shard
 from noisegen.synthesis.shard_maker import Failed, Made, Opened, ShardMaker
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["Answer", "Needs", "Pool"]
 

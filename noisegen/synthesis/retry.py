@@ -11,9 +11,10 @@ from noisegen.errors import InputError, UsageError
 from noisegen.remote import as_place
 from noisegen.synthesis.build import run_build
 from noisegen.synthesis.files import read_json
-from noisegen.synthesis.layout import DatasetFolder, Failure, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.resolve import resolved_build
 from noisegen.synthesis.row_conditions import ExpectedTiles
+from noisegen.synthesis.shards import Failure, Shard
 from noisegen.synthesis.summary import BuildSummary
 
 __all__ = ["RetryReport", "retry_failed"]

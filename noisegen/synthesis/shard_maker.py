@@ -17,11 +17,12 @@ from noisegen.errors import NoisegenError, UsageError
 from noisegen.synthesis.build import Description, describe
 from noisegen.synthesis.duplicates import RepeatedIds
 from noisegen.synthesis.interrupt import StopRequest
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.locks import Busy, locked
 from noisegen.synthesis.making import Built, Job, Pending, finished_of, make_pending
 from noisegen.synthesis.plan import check_run
 from noisegen.synthesis.resolve import ResolvedBuild, resolved_build
+from noisegen.synthesis.shards import Shard
 from noisegen.synthesis.staging import StagedFolder, dataset_at
 from noisegen.synthesis.writing import disk_errors
 

@@ -38,7 +38,8 @@ from noisegen.remote import (
 )
 from noisegen.stores import RemoteError
 from noisegen.synthesis.interrupt import Interrupted, StopRequest
-from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
+from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.shards import Marker, Shard
 
 __all__ = ["StagedFolder", "dataset_at", "opened_dataset"]
 
@@ -51,7 +52,7 @@ MARKERS_AT_ONCE = 256
 
 # a file of a shard
 _SHARD_FILE = re.compile(r".+/(\d{6,})\.[^/]*")
-# a file of one tile or of a noisy version of a photograph, see `noisegen.synthesis.layout.tile_key_name`
+# a file of one tile or of a noisy version of a photograph, see `noisegen.synthesis.shards.tile_key_name`
 _TILE_FILE = re.compile(r".+/(\d{8,})-\d{2,}(-\d{5,}-\d{5,})?\.[^/]*")
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from noisegen.errors import UsageError
 from noisegen.synthesis.files import read_json
 from noisegen.synthesis.formats import assembly_of
-from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.locks import is_locked
+from noisegen.synthesis.shards import Marker, Shard
 from noisegen.synthesis.stages import Timing, bottleneck, shares
 from noisegen.synthesis.staging import opened_dataset
 

@@ -18,10 +18,11 @@ from noisegen.synthesis.contact_sheet import contact_sheet
 from noisegen.synthesis.croissant import croissant
 from noisegen.synthesis.files import json_bytes, write_atomically
 from noisegen.synthesis.formats import format_named
-from noisegen.synthesis.layout import SUMMARY_FILES, DatasetFolder, Failure
+from noisegen.synthesis.layout import SUMMARY_FILES, DatasetFolder
 from noisegen.synthesis.making import Built
 from noisegen.synthesis.profile import Profile
 from noisegen.synthesis.rank import Rank
+from noisegen.synthesis.shards import Failure
 from noisegen.synthesis.survey import Survey, Totals, surveyed
 
 __all__ = ["BuildSummary", "disagreements", "write_summary"]

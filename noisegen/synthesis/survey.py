@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisegen.synthesis.files import json_bytes
-from noisegen.synthesis.layout import DatasetFolder, Marker
+from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.shards import Marker
 
 __all__ = ["Survey", "Totals", "surveyed"]
 

@@ -20,11 +20,12 @@ from noisegen.synthesis.events import ShardBegins, ShardEnds, TilesDone
 from noisegen.synthesis.files import write_json
 from noisegen.synthesis.formats import FORMATS, assembly_of, format_named
 from noisegen.synthesis.interrupt import StopRequest
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.pipeline import Pipeline, open_pipeline
 from noisegen.synthesis.plan import BuildConfig
 from noisegen.synthesis.records import FinishedTile
 from noisegen.synthesis.resolve import ResolvedBuild
+from noisegen.synthesis.shards import Shard
 from noisegen.synthesis.stages import StageClock
 from noisegen.synthesis.writing import OpenShard
 

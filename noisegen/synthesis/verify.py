@@ -15,10 +15,11 @@ import numpy as np
 from noisegen.errors import InputError, UsageError
 from noisegen.synthesis.files import record_file
 from noisegen.synthesis.formats import Format, assembly_of, format_named
-from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.noise_check import NoiseCheck, check_noise
 from noisegen.synthesis.rank import Rank, resolve_rank
 from noisegen.synthesis.records import noise_std, pixel_hash, read_index
+from noisegen.synthesis.shards import Marker, Shard
 from noisegen.synthesis.staging import opened_dataset
 from noisegen.synthesis.summary import disagreements
 from noisegen.synthesis.threads import usable_cores, worker_threads

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from noisegen.errors import NoisegenError
 from noisegen.synthesis.files import json_bytes, record_file, sync, write_atomically
 from noisegen.synthesis.formats import Format
-from noisegen.synthesis.layout import ConditionTotal, DatasetFolder, Failure, Marker, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import FinishedTile, TileRecord, write_index
+from noisegen.synthesis.shards import ConditionTotal, Failure, Marker, Shard
 from noisegen.synthesis.stages import StageClock
 
 __all__ = ["OpenShard", "condition_totals", "disk_errors", "start_over"]

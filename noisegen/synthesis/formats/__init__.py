@@ -18,8 +18,9 @@ import numpy as np
 from noisegen.errors import UsageError
 from noisegen.synthesis.files import FileRecord
 from noisegen.synthesis.formats import folders, hdf5, lmdb, parquet, webdataset
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import FinishedTile
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["FORMATS", "Assembly", "Format", "ShardWriter", "TileReader", "assembly_of", "format_named"]
 

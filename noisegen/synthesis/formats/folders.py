@@ -13,8 +13,9 @@ from noisegen.png import decode_png
 from noisegen.synthesis.choices import LAYOUTS
 from noisegen.synthesis.files import FileRecord, make_folder, sync
 from noisegen.synthesis.formats.shard_files import encode
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import FinishedTile
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["encode", "open_shard", "open_tiles", "remove_shards"]
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from noisegen.errors import InputError, UsageError
 from noisegen.synthesis.files import FileRecord, put_in_place, record_file, sync
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import FinishedTile, TileRecord
+from noisegen.synthesis.shards import Shard
 
 if TYPE_CHECKING:
     import h5py

@@ -27,7 +27,8 @@ from noisegen.synthesis.formats.webdataset import (
     open_tiles,
     remove_shards,
 )
-from noisegen.synthesis.layout import DatasetFolder, Marker, Shard
+from noisegen.synthesis.layout import DatasetFolder
+from noisegen.synthesis.shards import Marker, Shard
 
 if TYPE_CHECKING:
     import lmdb

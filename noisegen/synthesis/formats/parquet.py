@@ -14,9 +14,10 @@ from noisegen.errors import InputError
 from noisegen.png import decode_png
 from noisegen.synthesis.files import FileRecord, record_file
 from noisegen.synthesis.formats.shard_files import ShardFiles, encode, remove_shard_files, shard_files
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import SCHEMA as RECORD_SCHEMA
 from noisegen.synthesis.records import FinishedTile, record_columns
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["encode", "open_shard", "open_tiles", "remove_shards"]
 

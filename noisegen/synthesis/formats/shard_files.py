@@ -11,8 +11,9 @@ import numpy as np
 
 from noisegen.png import encode_png
 from noisegen.synthesis.files import FileRecord, put_in_place, sync
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import FinishedTile
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["ShardFiles", "TileFile", "encode", "remove_shard_files", "shard_files"]
 

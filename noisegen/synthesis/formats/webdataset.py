@@ -14,8 +14,9 @@ from noisegen.errors import InputError
 from noisegen.png import decode_png
 from noisegen.synthesis.files import FileRecord, json_bytes
 from noisegen.synthesis.formats.shard_files import ShardFiles, encode, remove_shard_files, shard_files
-from noisegen.synthesis.layout import DatasetFolder, Shard
+from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import FinishedTile
+from noisegen.synthesis.shards import Shard
 
 __all__ = ["SUFFIX", "TarTiles", "encode", "open_shard", "open_tiles", "remove_shards"]
 
