@@ -37,6 +37,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ SUMMARY_FILES = (
     "croissant.json",
 )
 
+MARKERS_AT_ONCE = 256
 _NOTE = re.compile(r"(\d+)\.(done|bad|retry)\.json")
 
 
@@ -234,9 +236,9 @@ class DatasetFolder:
         Raises:
             UsageError: one is damaged.
         """
-        for shard in self.shards() if shards is None else shards:
-            if marker := self.read_marker(shard):
-                yield marker
+        for group in _groups(self.shards() if shards is None else shards):
+            with self.markers_at_hand(group):
+                yield from filter(None, map(self.read_marker, group))
 
     def write_marker(self, marker: Marker) -> None:
         """Declares a shard finished."""
@@ -261,8 +263,10 @@ class DatasetFolder:
     def finished_ones(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Marker | None]]:
         """Each of these shards with what `finished` says of it."""
         notes = self.notes()
-        for shard in shards:
-            yield shard, self.finished(shard) if notes.done[shard.index] else None
+        for group in _groups(shards):
+            with self.markers_at_hand(group):
+                for shard in group:
+                    yield shard, self.finished(shard) if notes.done[shard.index] else None
 
     def notes(self) -> Notes:
         """What there is of each shard, from one look at the folder of state files."""
@@ -344,6 +348,11 @@ class DatasetFolder:
         """The files of a finished shard, or some of them, can be read here inside the block."""
         yield
 
+    @contextmanager
+    def markers_at_hand(self, shards: Sequence[Shard]) -> Iterator[None]:
+        """The markers of these shards, as far as there are some, can be read here inside the block."""
+        yield
+
     def withdraw(self, shards: Sequence[Shard]) -> None:
         """Takes back what others see of shards that are about to be made anew."""
 
@@ -357,3 +366,9 @@ class DatasetFolder:
 
     def discard(self) -> None:
         """Removes what is here only to be brought elsewhere."""
+
+
+def _groups(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
+    left = iter(shards)
+    while group := list(islice(left, MARKERS_AT_ONCE)):
+        yield group

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,6 @@ PATIENCE = 4.0
 
 # what is read here before anything else; markers are many, and are read when they are asked for
 _FETCHED_AT_ONCE = re.compile(r"run\.json|state/run\.xxh3|state/host\.json|state/\d+\.(bad|retry)\.json")
-MARKERS_AT_ONCE = 256
 
 # a file of a shard
 _SHARD_FILE = re.compile(r".+/(\d{6,})\.[^/]*")
@@ -112,15 +110,10 @@ class StagedFolder(DatasetFolder):
         self.fetch([self._name(self.marker_file(shard))])
         return super().read_marker(shard)
 
-    def markers(self, shards: Iterable[Shard] | None = None) -> Iterator[Marker]:
-        for group in _groups(self.shards() if shards is None else shards):
-            with self._at_hand([self.marker_file(shard) for shard in group]):
-                yield from super().markers(group)
-
-    def finished_ones(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Marker | None]]:
-        for group in _groups(shards):
-            with self._at_hand([self.marker_file(shard) for shard in group]):
-                yield from super().finished_ones(group)
+    @contextmanager
+    def markers_at_hand(self, shards: Sequence[Shard]) -> Iterator[None]:
+        with self._at_hand([self.marker_file(shard) for shard in shards]):
+            yield
 
     def state_files(self) -> Iterator[str]:
         return (name.removeprefix("state/") for name in self.sizes if name.startswith("state/"))
@@ -261,12 +254,6 @@ def _shard_of(name: str, rows_per_shard: int) -> int | None:
         return int(tile[1]) // rows_per_shard
     shard = _SHARD_FILE.fullmatch(name)
     return int(shard[1]) if shard else None
-
-
-def _groups(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
-    left = iter(shards)
-    while group := list(islice(left, MARKERS_AT_ONCE)):
-        yield group
 
 
 class _Outbox:
