@@ -19,8 +19,8 @@ from noisegen.devices import resolve_device, resolve_precision, synthesis_precis
 from noisegen.errors import InputError, NoisegenError, UsageError
 from noisegen.models import NoiseModel, PreparedModel, prepare_for_synthesis
 from noisegen.models.classical import Awgn
+from noisegen.models.condition_codes import code_of_rows, condition_rows, encode_conditions
 from noisegen.models.nm_flowgan.cuda_layers import pad_inputs, pad_outputs
-from noisegen.models.nm_flowgan.layers import code_of_rows, condition_rows, encode_conditions
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.nm_flowgan.runtime import FusedNMFlowGAN
 from noisegen.synthesis.cuda_engine import tiles_at_once

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from noisegen.synthesis.randomness import batch_randomness, philox4x32, randomness, tile_key
+from noisegen.philox import philox4x32
+from noisegen.synthesis.randomness import batch_randomness, randomness, tile_key
 
 KEY = tile_key(7, "garden", 0)
 

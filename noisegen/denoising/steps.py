@@ -111,7 +111,8 @@ class Optimisation:
         whole = (self.config.batch, *shape[1:])
         normal = torch.randn(whole, generator=generator, device=self.device)
         uniform = torch.rand(whole, generator=generator, device=self.device)
-        return Randomness(normal[part][rows], uniform[part][rows])
+        key = torch.randint(1 << 32, (self.config.batch, 2), generator=generator, device=self.device)
+        return Randomness(normal[part][rows], uniform[part][rows], key[part][rows])
 
     def _to_device(self, pixels: np.ndarray) -> Tensor:
         # PyTorch computes with few uint16 operations

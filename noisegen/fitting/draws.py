@@ -10,6 +10,7 @@ from torch import Tensor
 
 from noisegen.conditions import Condition
 from noisegen.fitting.patches import PatchSampler
+from noisegen.models.protocol import Randomness
 from noisegen.training.distributed import Ranks
 
 __all__ = ["Draw", "draw", "initial_draws"]
@@ -51,6 +52,12 @@ class Draw:
     def normal(self) -> Tensor:
         """The next standard normal numbers, [b, C, patch, patch]."""
         return torch.randn(self._shape, generator=self._generator)[self.part].to(self.noisy)
+
+    def randomness(self) -> Randomness:
+        """The next numbers as `sample` takes them, with a key of each patch."""
+        normal, uniform = self.normal(), self.uniform()
+        key = torch.randint(1 << 32, (self._shape[0], 2), generator=self._generator)[self.part]
+        return Randomness(normal, uniform, key.to(normal.device))
 
     def alpha(self) -> Tensor:
         """The next number in [0, 1) for each patch, [b, 1, 1, 1]."""

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from noisegen.fitting.draws import Draw
+from noisegen.models.condition_codes import ConditionCode, ConditionTable
 from noisegen.models.nm_flowgan.layers import (
     NEAR,
     ConditionalLinear,
-    ConditionCode,
-    ConditionTable,
     IntensityCurve,
     SignalDependent,
     StructureAware,

@@ -11,7 +11,7 @@ from noisegen.conditions import Condition, Vocabulary
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BatchedModel", "NoiseModel", "PreparedModel", "Randomness"]
+__all__ = ["BatchedModel", "NoiseModel", "PreparedModel", "Randomness", "ReferencedModel"]
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,14 @@ class Randomness:
     Attributes:
         normal: float32 [B, C, H, W], standard normal.
         uniform: float32 [B, C, H, W] in [0, 1), independent of `normal`.
+        key: int64 [B, 2], each below 2**32, the same for all parts of one noisy picture: what
+            `noisegen.models.picture_randomness` makes random numbers of the whole picture from. None where only models
+            are asked that use none.
     """
 
     normal: torch.Tensor
     uniform: torch.Tensor
+    key: torch.Tensor | None = None
 
 
 class NoiseModel(Protocol):
@@ -107,4 +111,52 @@ class PreparedModel(NoiseModel, Protocol):
 
     def render(self, clean: torch.Tensor, noise: Randomness, prepared: Any) -> torch.Tensor:
         """Draws noisy pictures, as `NoiseModel.sample`."""
+        ...
+
+
+@runtime_checkable
+class ReferencedModel(NoiseModel, Protocol):
+    """A noise model that can take what it does not know of the camera from a noisy picture, the reference.
+
+    What it wants to know of it is a few numbers, its description. They are taken once of each reference, and then
+    handed to `sample` with every picture that is to get noise like the reference's.
+
+    Attributes:
+        needs_reference: whether it can draw no noise without.
+    """
+
+    @property
+    def needs_reference(self) -> bool: ...
+
+    def describe(
+        self, noisy: torch.Tensor, clean: torch.Tensor, condition: Sequence[Condition]
+    ) -> torch.Tensor:
+        """The descriptions of references.
+
+        Args:
+            noisy, clean: float32 [B, C, H, W], integer values in 0 .. 2**bit_depth - 1.
+            condition: their cameras and ISO settings.
+
+        Returns:
+            float32 [B, K].
+
+        Raises:
+            InputError: a camera or ISO that the model does not cover.
+        """
+        ...
+
+    def sample(
+        self,
+        clean: torch.Tensor,
+        condition: Sequence[Condition],
+        *,
+        noise: Randomness,
+        strength: float = 1.0,
+        reference: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """As `NoiseModel.sample`, with noise like that of the references of these descriptions [B, K], where given.
+
+        Raises:
+            InputError: ``no_reference``: none is given to a model that needs one.
+        """
         ...

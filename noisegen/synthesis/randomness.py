@@ -11,13 +11,9 @@ import torch
 from noisegen import native
 from noisegen.models.protocol import Randomness
 from noisegen.native.random import fill_randomness
+from noisegen.philox import MASK, philox4x32
 
-__all__ = ["batch_randomness", "device_randomness", "philox4x32", "randomness", "tile_key", "tile_places"]
-
-MASK = 0xFFFFFFFF
-MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
-ROUNDS = 10
+__all__ = ["batch_randomness", "device_randomness", "randomness", "tile_key", "tile_places"]
 
 # The working set of a chunk (five int64 arrays and a few float32) must stay inside a core's L2 cache.
 CHUNK_PIXELS = 16384
@@ -56,10 +52,10 @@ def randomness(
 
     Returns:
         ``normal`` and ``uniform``, float32 [channels, height, width] without a batch dimension; ``uniform``
-        takes the values 0/256 ... 255/256.
+        takes the values 0/256 ... 255/256; ``key`` int64 [1, 2].
     """
     batch = batch_randomness([key], [y], [x], height, width, channels, device=device)
-    return Randomness(batch.normal[0], batch.uniform[0])
+    return Randomness(batch.normal[0], batch.uniform[0], batch.key)
 
 
 def batch_randomness(
@@ -95,7 +91,7 @@ def batch_randomness(
                 lines = torch.arange(y + top, y + bottom).view(1, -1, 1)
                 out = normal[i : i + 1, :, top:bottom], uniform[i : i + 1, :, top:bottom]
                 _fill(key & MASK, key >> 32, lines, columns, *out, scratch)
-    return Randomness(normal, uniform)
+    return Randomness(normal, uniform, tile_places(keys, ys, xs)[:, :2])
 
 
 def tile_places(keys: Sequence[int], ys: Sequence[int], xs: Sequence[int]) -> torch.Tensor:
@@ -116,46 +112,7 @@ def device_randomness(places: torch.Tensor, height: int, width: int, channels: i
     normal = torch.empty((batch, channels, height, width), dtype=torch.float32, device=device)
     uniform = torch.empty_like(normal)
     _fill(low, high, lines, columns, normal, uniform, _Scratch(batch, height, width, device))
-    return Randomness(normal, uniform)
-
-
-def philox4x32(
-    counter: Sequence[torch.Tensor],
-    key: tuple[int | torch.Tensor, int | torch.Tensor],
-    out: Sequence[torch.Tensor],
-    spare: torch.Tensor,
-) -> list[torch.Tensor]:
-    """Philox4x32-10 (Salmon et al. 2011), the same integers on every device.
-
-    Args:
-        counter: four int64 tensors with values below 2**32 that broadcast to the shape of ``out``.
-        key: two words below 2**32, numbers or int64 tensors that broadcast likewise.
-        out: four int64 tensors to compute in; they hold the words afterwards, in another order.
-        spare: int64 tensor of the same shape, overwritten.
-
-    Returns:
-        The four words in order; only the lower 32 bits of each element are meant.
-    """
-    k0, k1 = key
-    c0, c1, c2, c3 = counter
-    # Two rounds while the counter's words are still rows and columns cost next to nothing.
-    for _ in range(2):
-        p0 = (c0 & MASK) * MULTIPLIERS[0]
-        p1 = (c2 & MASK) * MULTIPLIERS[1]
-        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1, (p0 >> 32) ^ c3 ^ k1, p0
-        k0, k1 = (k0 + KEY_STEPS[0]) & MASK, (k1 + KEY_STEPS[1]) & MASK
-    for buffer, value in zip(out, (c0, c1, c2, c3), strict=True):
-        buffer.copy_(value.expand_as(buffer))
-    c0, c1, c2, c3 = out
-    for _ in range(ROUNDS - 2):
-        # int64 products wrap around and keep all 64 bits; the shift's sign bits are masked in the next round
-        c0.bitwise_and_(MASK).mul_(MULTIPLIERS[0])
-        c2.bitwise_and_(MASK).mul_(MULTIPLIERS[1])
-        c1.bitwise_xor_(torch.bitwise_right_shift(c2, 32, out=spare)).bitwise_xor_(k0)
-        c3.bitwise_xor_(torch.bitwise_right_shift(c0, 32, out=spare)).bitwise_xor_(k1)
-        c0, c1, c2, c3 = c1, c2, c3, c0
-        k0, k1 = (k0 + KEY_STEPS[0]) & MASK, (k1 + KEY_STEPS[1]) & MASK
-    return [c0, c1, c2, c3]
+    return Randomness(normal, uniform, places[:, :2])
 
 
 class _Scratch:

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noisegen.models.condition_codes import ConditionCode
 from noisegen.models.nm_flowgan.cuda_layers import convolve_relu, has_fused_relu
 from noisegen.models.nm_flowgan.flow import PixelFlow, fold_inverse
 from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
-    ConditionCode,
     IntensityCurve,
     SignalDependent,
     StructureAware,

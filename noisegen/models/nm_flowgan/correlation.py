@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisegen.models.nm_flowgan.layers import ConditionCode, pixel_shuffle, pixel_unshuffle
+from noisegen.models.condition_codes import ConditionCode
+from noisegen.models.nm_flowgan.layers import pixel_shuffle, pixel_unshuffle
 
 __all__ = ["CorrelationFilter", "convolve_squares", "filter_latent"]
 

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from noisegen.conditions import Vocabulary
+from noisegen.models.condition_codes import ConditionCode, ConditionTable, ResidualEncoder
 from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
-    ConditionCode,
-    ConditionTable,
     IntensityCurve,
-    ResidualEncoder,
     SignalDependent,
     StructureAware,
     TailWeight,

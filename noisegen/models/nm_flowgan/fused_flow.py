@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noisegen.models.condition_codes import ConditionCode
 from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.flow import PixelFlow
 from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
-    ConditionCode,
     IntensityCurve,
     SignalDependent,
     StructureAware,

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from noisegen.conditions import Condition, Vocabulary
+from noisegen.models.condition_codes import ConditionCode, encode_conditions
 from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.correlation import CorrelationFilter
 from noisegen.models.nm_flowgan.flow import PixelFlow
-from noisegen.models.nm_flowgan.layers import ConditionCode, encode_conditions
 from noisegen.models.nm_flowgan.networks import Critic, SpatialGenerator
 from noisegen.models.protocol import Randomness
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisegen.conditions import Vocabulary
+from noisegen.models.condition_codes import ConditionCode, ConditionTable
 from noisegen.models.nm_flowgan.config import NMFlowGANConfig
-from noisegen.models.nm_flowgan.layers import ConditionCode, ConditionTable, pixel_shuffle, pixel_unshuffle
+from noisegen.models.nm_flowgan.layers import pixel_shuffle, pixel_unshuffle
 
 __all__ = ["Critic", "SpatialGenerator"]
 

@@ -9,14 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from noisegen.models.condition_codes import ConditionCode
 from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.flow import PixelFlow
-from noisegen.models.nm_flowgan.layers import (
-    ConditionalLinear,
-    ConditionCode,
-    SignalDependent,
-    StructureAware,
-)
+from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
 from noisegen.native.convolution import Convolution, Network
 from noisegen.native.published import AffineLayer, Norm, Signal, pixel_noise, structure
 

@@ -1,0 +1,88 @@
+"""The types of noise models by name, each loaded where it is used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from noisegen.conditions import Condition, Vocabulary
+from noisegen.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from noisegen.models.learning import LearnedModel, Learner, ModelSizes, Recipe
+
+__all__ = ["ENTRY_POINTS", "ModelType", "model_type", "model_types"]
+
+ENTRY_POINTS = "noisegen.noise_models"
+
+# name -> "module:name of its ModelType"
+_BUILT_IN = {
+    "nm-flowgan": "noisegen.models.nm_flowgan.model_type:NM_FLOWGAN",
+}
+
+
+@dataclass(frozen=True)
+class ModelType:
+    """What noisegen knows of a type of noise model.
+
+    It is either learned, step by step (`recipes` and `learner`), or fitted in one pass over the pairs (`fit`).
+
+    Attributes:
+        name: in ``--model-type`` and in checkpoints.
+        title: what it is and who published it, for people.
+        sizes: the class of its architecture's description.
+        model: makes one, untrained, from sizes and vocabulary.
+        recipes: ways to train it by name, the usual one first.
+        learner: see `noisegen.models.learning.Learner`; called with (model, recipe, mixed_precision=...).
+        fit: called with an iterable of (condition, noisy, clean), uint8 or uint16 [H, W, C] of one kind and read anew
+            in each pass, and with `bit_depth`; returns the fitted model.
+    """
+
+    name: str
+    title: str
+    sizes: type[ModelSizes]
+    model: Callable[[Any, Vocabulary], LearnedModel]
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    learner: Callable[..., Learner] | None = None
+    fit: Callable[[Iterable[tuple[Condition, np.ndarray, np.ndarray]], int], LearnedModel] | None = None
+
+
+def model_types() -> list[str]:
+    """The names of all types: noisegen's own, then those of installed packages (entry points, see `ENTRY_POINTS`)."""
+    return [*_BUILT_IN, *sorted(_installed())]
+
+
+def model_type(name: str) -> ModelType:
+    """The type of this name.
+
+    Raises:
+        UsageError: there is none, or the package that brings it cannot be imported.
+    """
+    installed = _installed()
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+    elif name in installed:
+        try:
+            found = installed[name].load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(
+                f"model type {name!r} ({installed[name].value}) cannot be loaded: {error}"
+            ) from error
+    else:
+        near = get_close_matches(name, model_types(), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"unknown model type {name!r}; {hint}there are: {', '.join(model_types())}")
+    if not isinstance(found, ModelType) or found.name != name:
+        raise UsageError(f"model type {name!r} is not a noisegen.models.registry.ModelType of this name")
+    return found
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in _BUILT_IN}
