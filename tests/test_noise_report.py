@@ -14,10 +14,10 @@ from noisegen.conditions import Condition
 from noisegen.datasets import pairs as pair_module
 from noisegen.datasets.pairs import Pair
 from noisegen.evaluation import noise_eval, noise_report
+from noisegen.evaluation.method_cost import MethodCost
 from noisegen.evaluation.noise_eval import Evaluation, ScoredPicture, evaluate_methods, evaluate_noise
 from noisegen.evaluation.noise_markdown import noise_summary
 from noisegen.evaluation.noise_means import NoiseReport
-from noisegen.evaluation.method_cost import MethodCost
 from noisegen.evaluation.noise_overview import overview_figures
 from noisegen.evaluation.noise_pictures import Sample, sample_figures
 from noisegen.evaluation.noise_plots import spectrum_figures
@@ -174,7 +174,7 @@ def test_many_methods_are_drawn_in_groups_that_can_be_told_apart(evaluation: Eva
     assert abreast(names[:6]) == [names[:6]]
     assert abreast([]) == []
     assert len({str(line_style(index)) for index in range(36)}) == 36
-    scores = {name: evaluation.methods["right"] for name in names}
+    scores = dict.fromkeys(names, evaluation.methods["right"])
     drawn = panels(scores)
     assert len(drawn) == 3 * 3
     assert [name for _, details in drawn[:3] for name in details] == names
