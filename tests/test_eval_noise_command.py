@@ -87,7 +87,9 @@ def test_a_report_holds_tables_that_agree_and_plots_that_can_be_read(run: Run, t
     assert table["method"][:2] == ["parameters", "MP/s"]
     assert table["real halves"][:2] == ["", ""]
     cost = record["costs"]["tiny"]
-    assert table["tiny"][:2] == [f"{cost['parameters']:,}", f"{cost['megapixels_per_second']:.3g}"]
+    parameters, rate = (float(cell.replace(",", "")) for cell in table["tiny"][:2])
+    assert parameters == cost["parameters"] > 0
+    assert rate == pytest.approx(cost["megapixels_per_second"], rel=0.01)
     assert "MP/s: drawing alone, one CPU thread" in result.stdout
     for method in methods:
         *numbers, accuracy = list(zip(table["method"], table[method], strict=True))[2:]

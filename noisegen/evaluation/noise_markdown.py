@@ -125,7 +125,7 @@ def _cost_cells(report: NoiseReport, method: str) -> list[str]:
     rate = cost.megapixels_per_second
     return [
         "–" if cost.parameters is None else f"{cost.parameters:,}",
-        "–" if rate is None else f"{rate:.3g}",
+        "–" if rate is None else f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}",
     ]
 
 
