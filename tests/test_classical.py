@@ -16,7 +16,8 @@ from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair
 from noisegen.errors import InputError, UsageError
 from noisegen.fitting.one_pass import fit_models, fitted_types
-from noisegen.models.checkpoint import Checkpoint, read_checkpoint, restore_module, write_checkpoint
+from noisegen.models import checkpoint_of_model, load_noise_model
+from noisegen.models.checkpoint import write_checkpoint
 from noisegen.models.classical import Awgn, GaussianModel, Heteroscedastic, PoissonGaussian
 from noisegen.models.learning import ModelSizes
 from noisegen.models.protocol import NoiseModel, Randomness
@@ -200,13 +201,9 @@ def test_all_types_fitted_together_equal_each_fitted_alone(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", fitted_types())
 def test_a_fitted_model_comes_back_from_its_checkpoint(name: str, tmp_path: Path) -> None:
     pairs = [simulate(tmp_path, condition, 0.2, 10) for condition in (S6, S6_LOW, GP)]
-    model, kind = fit_models([name], pairs)[name], model_type(name)
-    stored = Checkpoint(name, model.sizes.to_dict(), model.state_dict(), model.vocabulary)
-    write_checkpoint(tmp_path / "model.safetensors", stored)
-    read = read_checkpoint(tmp_path / "model.safetensors")
-    assert read.vocabulary is not None
-    sizes, vocabulary = kind.sizes.from_dict(read.config), read.vocabulary
-    again = restore_module(lambda: kind.model(sizes, vocabulary), read.tensors, name)
+    model, path = fit_models([name], pairs)[name], tmp_path / "model.safetensors"
+    write_checkpoint(path, checkpoint_of_model(name, model, {}))
+    again = load_noise_model(path)
     clean, noise = torch.full((2, 3, 20, 30), 100.0), randomness((2, 3, 20, 30))
     conditions = [GP, Condition("S6", 300)]
     assert torch.equal(

@@ -96,7 +96,7 @@ class NoiseTable:
         self.cell += largest
         counts = self._count(self.cell)
         clipped = self._count(self.cell[(noisy == 0) | (noisy == largest)])
-        sum_of_clean = np.bincount(bins.ravel(), clean.ravel(), BINS)
+        sum_of_clean = np.bincount(bins.ravel(), clean.ravel(), BINS).astype(np.float64)
         self.bins = _tone_bins(counts, clipped, sum_of_clean, self.noise)
 
     def _count(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
