@@ -158,9 +158,9 @@ def test_csv_and_json_hold_the_numbers_of_the_table(pairs: list[Pair]) -> None:
     assert len(record["problems"]) == len(problems_of(report)) == 2
 
 
-def test_an_unknown_baseline_is_an_error_that_lists_the_known_ones(pairs: list[Pair]) -> None:
+def test_a_type_that_is_not_fitted_is_an_error_that_lists_those_that_are(pairs: list[Pair]) -> None:
     with pytest.raises(
-        UsageError, match="unknown baseline white; there are: awgn, poisson-gaussian, heteroscedastic"
+        UsageError, match="white cannot be fitted; there are: awgn, poisson-gaussian, heteroscedastic"
     ):
         fit_models(["white"], pairs)
 
