@@ -27,6 +27,7 @@ _BUILT_IN = {
     "awgn": "noisegen.models.classical:AWGN",
     "poisson-gaussian": "noisegen.models.classical:POISSON_GAUSSIAN",
     "heteroscedastic": "noisegen.models.classical:HETEROSCEDASTIC",
+    "correlated-gaussian": "noisegen.models.correlated_gaussian:CORRELATED_GAUSSIAN",
 }
 
 

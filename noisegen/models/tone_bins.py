@@ -115,6 +115,8 @@ def _tone_bins(
     noise: NDArray[np.float64],
 ) -> ToneBins:
     """From the counts [BINS, N] of all pixels and of the clipped ones."""
+    seen = counts.any(axis=0)  # of 16 bits a small part
+    counts, clipped, noise = counts[:, seen], clipped[:, seen], noise[seen]
     powers = np.stack([np.ones_like(noise), noise, noise**2], axis=1)
 
     def moments(keep: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
