@@ -33,8 +33,8 @@ CHECKPOINT_SUFFIX = ".safetensors"
     "--against",
     default="awgn,heteroscedastic",
     show_default=True,
-    help="What to score beside the model, separated by commas: awgn, poisson-gaussian, heteroscedastic (fitted "
-    "here), 'default' or further checkpoint files; '' for none.",
+    help="What to score beside the model, separated by commas: awgn, poisson-gaussian, heteroscedastic, "
+    "correlated-gaussian (fitted here), 'default' or further checkpoint files; '' for none.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the synthetic noise and the test.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -169,26 +169,29 @@ def _load(
     """The methods by the names that tables give them, and the hashes of the checkpoints ("" of a baseline)."""
     from noisegen.datasets.pairs import read_pairs
     from noisegen.errors import UsageError
-    from noisegen.fitting.classical import BASELINES, fit_baselines
+    from noisegen.fitting.one_pass import fit_models, fitted_types, is_fitted_type
     from noisegen.models import checkpoint_sha256, load_noise_model
 
     _, *others = sources
     unknown = [
         source
         for source in others
-        if source not in (*BASELINES, "default") and not source.endswith(CHECKPOINT_SUFFIX)
+        if source != "default" and not source.endswith(CHECKPOINT_SUFFIX) and not is_fitted_type(source)
     ]
     if unknown:
         raise UsageError(
-            f"unknown baseline {', '.join(unknown)}; there are: {', '.join(BASELINES)}, default "
+            f"unknown baseline {', '.join(unknown)}; there are: {', '.join(fitted_types())}, default "
             f"and checkpoint files (*{CHECKPOINT_SUFFIX})"
         )
-    fitted = [source for source in others if source in BASELINES]
+    fitted = [source for source in others if is_fitted_type(source)]
     checkpoints = [source for source in sources if source not in fitted]
     models: dict[str, NoiseModel] = {
         source: load_noise_model(source, device=device) for source in checkpoints
     }
-    models |= fit_baselines(fitted, read_pairs(pairs, split=fit_split or None)) if fitted else {}
+    if fitted:
+        on = read_pairs(pairs, split=fit_split or None)
+        depth = models[sources[0]].bit_depth
+        models |= {name: model.to(device) for name, model in fit_models(fitted, on, depth).items()}
     names = dict(zip(checkpoints, _short_names(checkpoints, fitted), strict=True))
     return (
         {names.get(source, source): models[source] for source in sources},

@@ -26,7 +26,8 @@ __all__ = ["command"]
     default="default",
     show_default=True,
     metavar="MODEL",
-    help="Draws the noise of clean sources: default, a checkpoint, awgn, poisson-gaussian or heteroscedastic.",
+    help="Draws the noise of clean sources: default, a checkpoint, awgn, poisson-gaussian, heteroscedastic or "
+    "correlated-gaussian.",
 )
 @click.option(
     "--fit-on",

@@ -21,7 +21,7 @@ from noisegen.denoising.sources import (
     parse_source,
 )
 from noisegen.errors import UsageError
-from noisegen.fitting.classical import BASELINES, fit_baselines
+from noisegen.fitting.one_pass import fit_models, is_fitted_type
 from noisegen.models import NoiseModel, checkpoint_sha256, load_noise_model, prepare_for_synthesis
 from noisegen.models.checkpoint import Checkpoint, write_checkpoint
 from noisegen.training.outputs import claim, is_finished
@@ -59,7 +59,7 @@ def train_denoiser(
         sources: see `noisegen.denoising.sources.parse_source`.
         output: the .safetensors file to write.
         config: the recipe.
-        noise_model: "default", a checkpoint, or a classical model that is fitted on `fit_on`; used for clean sources.
+        noise_model: of clean sources: "default", a checkpoint, or a type that needs no training, fitted on `fit_on`.
         fit_on: table of real pairs; None for the first table of pairs among the sources.
         split: of tables of pairs and built datasets to train (and fit) on; None for "train" where marked, else all.
         root: folder that relative paths of manifests start from.
@@ -88,7 +88,9 @@ def train_denoiser(
         model: NoiseModel | None = None
         drawn: dict[str, Any] = {}
         if any(spec.needs_noise for spec in specs):
-            model, drawn = _noise_model(noise_model, fit_on, tables, split, device, mixed_precision)
+            model, drawn = _noise_model(
+                noise_model, fit_on, tables, split, bit_depth, device, mixed_precision
+            )
         opened = [
             open_source(spec, split=split, vocabulary=None if model is None else model.vocabulary, root=root)
             for spec in specs
@@ -145,11 +147,12 @@ def _noise_model(
     fit_on: Path | None,
     tables: Sequence[Path],
     split: str | None,
+    bit_depth: int | None,
     device: str,
     mixed_precision: bool,
 ) -> tuple[NoiseModel, dict[str, Any]]:
     """The model in its fastest form, frozen, and what it is, for the card."""
-    if name not in BASELINES:
+    if not is_fitted_type(name):
         precision = "bfloat16" if mixed_precision else "float32"
         model = prepare_for_synthesis(
             load_noise_model(name, device=device), device=device, precision=precision
@@ -160,8 +163,8 @@ def _noise_model(
             raise UsageError(f"noise model {name} is fitted on real pairs; give their table by --fit-on")
         fit_on = tables[0]
     split = _marked(fit_on, split, TRAIN)
-    fitted = fit_baselines([name], read_pairs(fit_on, split=split or None))[name]
-    return fitted, {"name": name, "fit_on": fit_on.name, "sha256": digest(fit_on), "split": split}
+    fitted = fit_models([name], read_pairs(fit_on, split=split or None), bit_depth)[name]
+    return fitted.to(device), {"name": name, "fit_on": fit_on.name, "sha256": digest(fit_on), "split": split}
 
 
 def _kind(opened: Sequence[Source], model: NoiseModel | None, bit_depth: int | None) -> tuple[int, int]:
