@@ -26,6 +26,7 @@ __all__ = [
     "Randomness",
     "checkpoint_licence",
     "checkpoint_sha256",
+    "drawing_precision",
     "load_noise_model",
     "nm_flowgan_checkpoint",
     "nm_flowgan_from_checkpoint",
@@ -75,6 +76,24 @@ def nm_flowgan_from_checkpoint(checkpoint: Checkpoint, where: str) -> NMFlowGAN:
 def nm_flowgan_checkpoint(model: NMFlowGAN, card: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint of a model as it stands."""
     return Checkpoint(NM_FLOWGAN, model.config.to_dict(), model.state_dict(), model.vocabulary, card)
+
+
+def drawing_precision(model: NoiseModel, precision: str, device: str) -> str:
+    """The precision that a model's noise is drawn in, see `noisegen.devices.synthesis_precision`.
+
+    Types other than NM-FlowGAN draw in float32.
+
+    Raises:
+        UsageError: the name is not known, or the model does not draw in it.
+    """
+    from noisegen.devices import synthesis_precision
+    from noisegen.models.nm_flowgan.model import NMFlowGAN
+
+    if isinstance(model, NMFlowGAN):
+        return synthesis_precision(precision, device, latent=model.config.latent)
+    if precision not in ("auto", "float32"):
+        raise UsageError(f"this model draws its noise in float32, not in {precision}; leave --precision out")
+    return "float32"
 
 
 def prepare_for_synthesis(model: NoiseModel, *, device: str, precision: str = "float32") -> NoiseModel:
