@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import torch
 import xxhash
 
@@ -36,8 +35,7 @@ from noisegen.synthesis.threads import usable_cores, worker_threads
 
 __all__ = [
     "NoisyPool",
-    "describe_pool",
-    "pool_of_pairs",
+    "needs_references",
     "read_pool",
     "table_sha256",
     "takes_references",
@@ -152,6 +150,11 @@ def takes_references(model: NoiseModel, pool: object, *, option: str = "--noisy-
     return pool is not None
 
 
+def needs_references(model: NoiseModel) -> bool:
+    """Whether the model draws no noise without references."""
+    return isinstance(model, ReferencedModel) and model.needs_reference
+
+
 def with_pool(model: NoiseModel, pool: NoisyPool | None) -> NoiseModel:
     """The model as a plain noise model that draws with references from the pool; without a pool as it is."""
     if pool is None:
@@ -167,56 +170,37 @@ def read_pool(
 
     Args:
         place: path or URL of the table. With a URL the pictures lie where it says, too, and are copied for the while.
-        model: one that takes references, on the CPU: so the descriptions are the same on every device.
+        model: one that takes references, on the CPU, so that the descriptions are the same whatever it runs on.
         checkpoint_sha256: of the model.
         split: whose rows; None for "train" where the table marks it, else all; "" for all.
 
     Raises:
         UsageError: the table or a picture of it cannot be used, or the model covers none.
     """
+    assert isinstance(model, ReferencedModel)
     with _pairs_at_hand(place) as table:
         if split is None and TRAIN in splits_of(table):
             split = TRAIN
         pairs = read_pairs(table, split=split or None)
-        return pool_of_pairs(pairs, model, table_sha256(table), checkpoint_sha256, str(place))
+        covered = [pair for pair in pairs if _covers(model, pair.condition)]
+        if not covered:
+            raise UsageError(
+                f"{place}: the noise model covers camera and ISO of none of these {len(pairs)} pairs; its cameras: "
+                + ", ".join(model.vocabulary.cameras)
+            )
+        hasher = xxhash.xxh3_128()
+        described = []
+        for pair, (numbers, pixels) in zip(covered, _describe(model, covered, str(place)), strict=True):
+            hasher.update(f"{pair.condition.camera}\0{pair.condition.iso}\0{pixels}\0".encode())
+            described.append((pair.condition, numbers))
+        sha256 = table_sha256(table)
+    return NoisyPool(sha256, hasher.hexdigest(), checkpoint_sha256, REFERENCE_SIDE, tuple(described))
 
 
-def pool_of_pairs(
-    pairs: Sequence[Pair], model: NoiseModel, table_sha256: str, checkpoint_sha256: str, where: str
-) -> NoisyPool:
-    """`read_pool` of pairs that have been read.
-
-    Args:
-        pairs, model, checkpoint_sha256: see there.
-        table_sha256: of their table.
-        where: the table, for messages.
-
-    Raises:
-        UsageError: as `read_pool`.
-    """
-    assert isinstance(model, ReferencedModel)
-    covered = [pair for pair in pairs if _covers(model, pair.condition)]
-    if not covered:
-        known = ", ".join(model.vocabulary.cameras)
-        raise UsageError(
-            f"{where}: the noise model covers camera and ISO of none of its {len(pairs)} pairs; known cameras: {known}"
-        )
-    hasher = xxhash.xxh3_128()
-    described = []
-    for pair, (numbers, pixels) in zip(covered, describe_pool(model, covered, where), strict=True):
-        hasher.update(f"{pair.condition.camera}\0{pair.condition.iso}\0{pixels}\0".encode())
-        described.append((pair.condition, numbers))
-    return NoisyPool(table_sha256, hasher.hexdigest(), checkpoint_sha256, REFERENCE_SIDE, tuple(described))
-
-
-def describe_pool(
+def _describe(
     model: ReferencedModel, pairs: Sequence[Pair], where: str
 ) -> Iterator[tuple[tuple[float, ...], str]]:
-    """Description of each pair's noisy picture, and the hash of what was described; several pairs at once.
-
-    Raises:
-        UsageError: a picture cannot be used.
-    """
+    """The description of each pair's noisy picture, and the hash of what was described; several pairs at once."""
     threads = torch.get_num_threads()
     try:
         # one thread of PyTorch for each picture: with several, sums depend on their number
@@ -250,9 +234,9 @@ def _described(model: ReferencedModel, where: str, pair: Pair) -> tuple[tuple[fl
         raise UsageError(f"{where}: pair {pair.name} cannot be a reference: {error}") from error
     hasher = xxhash.xxh3_128()
     for side in (noisy, clean):
-        part = np.ascontiguousarray(reference_crop(side, model.alignment))
+        part = reference_crop(side, model.alignment)
         hasher.update(f"{part.shape} {part.dtype}".encode())
-        hasher.update(part)
+        hasher.update(part.tobytes())
     return tuple(numbers.tolist()), hasher.hexdigest()
 
 

@@ -120,6 +120,19 @@ class WithPool:
             clean, condition, noise=noise, strength=strength, reference=reference.to(clean.device)
         )
 
+    def has_reference(self, condition: Condition) -> bool:
+        """Whether the pool has a reference for a condition that the model covers.
+
+        Raises:
+            InputError: the model does not cover it.
+        """
+        mix = self.vocabulary.resolve(condition)
+        try:
+            self.pool.around(mix)
+        except InputError:
+            return False
+        return True
+
     def _pick(self, condition: Condition, place: float) -> Tensor:
         found = self.pool.around(self.vocabulary.resolve(condition))
         return found[int(place * len(found))]

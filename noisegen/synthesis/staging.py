@@ -179,9 +179,10 @@ class StagedFolder(DatasetFolder):
 
     def publish(self) -> None:
         names = {path.name for path in self.root.glob("*") if path.is_file() and path.name[0] != "."}
-        told = [self.state / "host.json", self.profile_file, self.trace_file, self.failures_file]
-        if self._name(self.noisy_pool_file) not in self.sizes:
-            told.append(self.noisy_pool_file)
+        told = (
+            *(self.state / "host.json", self.noisy_pool_file),
+            *(self.profile_file, self.trace_file, self.failures_file),
+        )
         names |= {self._name(path) for path in told if path.exists()}
         # last what says that all is there
         self._send(sorted(names - {"run.json"}, key=lambda name: (name == "dataset.json", name)))
