@@ -13,9 +13,9 @@ from torch import nn
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.denoising.dncnn import DnCNN
 from noisegen.errors import InputError, UsageError
-from noisegen.fitting.losses import critic_loss, generator_loss
 from noisegen.fitting.statistics import statistics_distance
 from noisegen.models.condition_codes import ConditionCode
+from noisegen.models.losses import critic_loss, generator_loss
 from noisegen.models.nm_flowgan.config import PRESETS, NMFlowGANConfig
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 

@@ -10,9 +10,9 @@ import torch
 
 from noisegen.conditions import Condition
 from noisegen.denoising import load_denoiser
-from noisegen.fitting.losses import critic_loss, generator_loss
 from noisegen.models import load_noise_model
 from noisegen.models.checkpoint import write_checkpoint
+from noisegen.models.losses import critic_loss, generator_loss
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.official import OFFICIAL_CAMERAS, OFFICIAL_ISOS, _rename, import_official
 from noisegen.models.protocol import Randomness

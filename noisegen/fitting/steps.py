@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from noisegen.fitting.config import TrainConfig
 from noisegen.fitting.draws import Draw
-from noisegen.fitting.losses import critic_loss, generator_loss
 from noisegen.fitting.schedule import Turn
 from noisegen.fitting.statistics import normality_distance, quantile_distance, statistics_distance
 from noisegen.models.condition_codes import ConditionCode
+from noisegen.models.losses import critic_loss, generator_loss
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
 from noisegen.models.protocol import Randomness
 from noisegen.training.distributed import Ranks
