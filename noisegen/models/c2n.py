@@ -233,7 +233,7 @@ def unpaired(batch: Batch) -> tuple[Tensor, Tensor, Randomness]:
     """Clean patches, real noisy ones, as many, none of which belong together, and randomness for the clean ones.
 
     Every other row of the batch is taken clean and the rows between them noisy. Rows are drawn independently, so the
-    two halves are as two sets of pictures. They may be of one scene, as in the paper, where both sets are those of SIDD.
+    two halves are as two sets of pictures. They may be of one scene, as in the paper, whose sets are both SIDD.
 
     Raises:
         UsageError: the batch has a single row.
