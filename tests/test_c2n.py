@@ -174,6 +174,18 @@ def test_every_weight_learns() -> None:
     assert not still
 
 
+def test_a_generator_in_bfloat16_trains_nearly_alike() -> None:
+    clean, noisy = torch.rand((2, 4, 3, 16, 16)).mul(255).round()
+    losses = []
+    for mixed in (False, True):
+        torch.manual_seed(1)
+        student = C2NLearner(model(), learner(model()).recipe, mixed_precision=mixed)
+        losses.append(train(student, batch(clean, noisy)))
+    assert losses[0] != losses[1]
+    for name, value in losses[0].items():
+        assert losses[1][name] == pytest.approx(value, rel=0.1, abs=0.1)
+
+
 def test_the_generator_waits_for_its_turn() -> None:
     made = model()
     student = learner(made, generator_every=2)
