@@ -95,9 +95,9 @@ def test_flow_inverts_itself(model: NMFlowGAN, golden: dict[str, np.ndarray]) ->
 
 def test_losses_and_their_gradients(golden: dict[str, np.ndarray]) -> None:
     checkpoint = import_official(PARITY / "noise_modeler_small.pth")
-    from noisegen.models import nm_flowgan_from_checkpoint
+    from noisegen.models import model_of_checkpoint
 
-    model = nm_flowgan_from_checkpoint(checkpoint, "golden")
+    model = model_of_checkpoint(checkpoint, "golden")
     code = model.encode(conditions(golden))
     noisy, clean = tensor(golden, "noisy_u8"), tensor(golden, "clean_u8")
     critic = model.critic
