@@ -12,7 +12,9 @@ from torch import Tensor
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.errors import InputError, UsageError
 from noisegen.fitting.draws import Draw
-from noisegen.models.c2n import C2N, C2NCritic, C2NLearner, C2NModel, C2NSizes, stabilizing_loss, unpaired
+from noisegen.models.c2n.learner import C2NCritic, C2NLearner, stabilizing_loss, unpaired
+from noisegen.models.c2n.model import C2NModel, C2NSizes
+from noisegen.models.c2n.model_type import C2N
 from noisegen.models.protocol import Randomness
 from noisegen.models.registry import model_type
 

@@ -24,7 +24,7 @@ ENTRY_POINTS = "noisegen.noise_models"
 # name -> "module:name of its ModelType"
 _BUILT_IN = {
     "nm-flowgan": "noisegen.models.nm_flowgan.model_type:NM_FLOWGAN",
-    "c2n": "noisegen.models.c2n:C2N",
+    "c2n": "noisegen.models.c2n.model_type:C2N",
 }
 
 
