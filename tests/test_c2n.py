@@ -127,7 +127,7 @@ def test_another_picture_has_another_random_vector() -> None:
 def test_signal_dependent_noise_follows_the_clean_value_and_the_rest_does_not() -> None:
     made = model()
     with torch.no_grad():
-        made.head[0].weight.mul_(20)
+        next(made.head.parameters()).mul_(20)
     dark, bright = (torch.full((1, 3, 64, 64), level) for level in (20.0, 230.0))
     noise = randomness(dark.shape)
 

@@ -16,7 +16,7 @@ picture does not say of its noise, camera and ISO included: C2N is told neither.
 training pictures, and each new one gets noise like that of any of them; trained with ``--camera`` it is that camera's.
 
 The training (`noisegen.models.c2n.learner`) is unpaired: a critic (WGAN-GP) sees real noisy patches and generated ones
-that were made of other clean patches. A stabilizing loss holds the mean of the noise near zero, against shifts of colour.
+that were made of other clean patches. A stabilizing loss keeps the mean of the noise small, against shifts of colour.
 
 Sizes and weights of the losses are those of the authors' published configuration. What differs here:
 
@@ -24,7 +24,7 @@ Sizes and weights of the losses are those of the authors' published configuratio
   uniforms, centred; the published model draws 64 maps of each. The convolutions that come next mix them.
 - sigma is a softplus, whose gradient never dies, not a ReLU. Borders are replicated, not reflected: any size will do.
 - The critic sees the picture in two bands and its score is scaled for the size of a patch (see
-  `noisegen.models.c2n.learner.C2NCritic`). Generated pictures are clipped before it sees them, as cameras clip real ones.
+  `noisegen.models.c2n.learner.C2NCritic`). Generated pictures are clipped first, as cameras clip real ones.
 - T starts small, and the compact recipe keeps averaged weights.
 """
 
