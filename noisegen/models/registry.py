@@ -28,6 +28,7 @@ _BUILT_IN = {
     "poisson-gaussian": "noisegen.models.classical:POISSON_GAUSSIAN",
     "heteroscedastic": "noisegen.models.classical:HETEROSCEDASTIC",
     "correlated-gaussian": "noisegen.models.correlated_gaussian:CORRELATED_GAUSSIAN",
+    "c2n": "noisegen.models.c2n.model_type:C2N",
 }
 
 
