@@ -17,7 +17,12 @@ Here w_c is the evidence of one position: the geometric mean over positions. It 
 and settings that can be told apart by one square of pixels are. The setting is drawn once for a whole noisy picture,
 since a photograph was taken at one setting; all its tiles get the same.
 
-Noise is noisy - clean in 8-bit grey levels, dequantized symmetrically: + u - 1/2 with u ~ U[0, 1).
+Noise is noisy - clean in 8-bit grey levels, dequantized symmetrically by one pixel value: + u - 1/2 with u ~ U[0, 1).
+
+Sizes are those of the authors' published configuration (recipe "paper"): 3 scales without splits, in each two
+transitions and one conditional step, 128 features, 64 hidden channels. noisegen's own are the form of the feature network
+(1x1 convolutions and squeezes), the bounded scales of the affine layers, the weights' evidence as said above, that
+the setting is drawn for a picture and not for a position, and the start of the training (see `NaflowLearner`).
 """
 
 from __future__ import annotations
@@ -44,7 +49,7 @@ class NaflowSizes(ModelSizes):
     """Architecture of NAFlow.
 
     Attributes:
-        scales: squeezes; latents are vectors of squares of 2**scales pixels.
+        scales: squeezes, 1 to 6; latents are vectors of squares of 2**scales pixels.
         transitions: ActNorm and 1x1 convolution without coupling, at the beginning of each scale.
         flow_steps: conditional steps of each scale.
         features: channels of the clean picture's features, a multiple of 4.
@@ -59,7 +64,9 @@ class NaflowSizes(ModelSizes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("scales", 1), ("transitions", 0), ("flow_steps", 1), ("hidden", 1)):
+        if not 1 <= self.scales <= 6:
+            raise UsageError(f"scales must be 1 to 6, not {self.scales}")
+        for name, least in (("transitions", 0), ("flow_steps", 1), ("hidden", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be {least} or more, not {getattr(self, name)}")
         if self.features < 4 or self.features % 4:

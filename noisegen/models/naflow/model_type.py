@@ -45,7 +45,7 @@ class NaflowRecipe(Recipe):
 class NaflowLearner(Learner):
     """Maximises the likelihood of real noise given its clean picture and setting.
 
-    The loss `nll` is in nats per value of a pixel.
+    The loss `nll` is in nats per value of a pixel. Everything stays in float32.
     """
 
     titles: ClassVar[Mapping[str, str]] = {"nll": "negative log-likelihood (nats per value)"}
