@@ -15,7 +15,7 @@ from training_fixtures import write_pair, write_table
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.datasets.pairs import read_pairs
 from noisegen.errors import InputError, UsageError
-from noisegen.fitting.draws import draw, initial_draws
+from noisegen.fitting.draws import ConditionPatches, draw, initial_draws
 from noisegen.fitting.patches import PatchSampler
 from noisegen.models.naflow.layers import Mixing
 from noisegen.models.naflow.model import Naflow, NaflowSizes
@@ -36,6 +36,8 @@ def tiny(**changes: object) -> Naflow:
         model = Naflow(replace(TINY, **changes), VOCABULARY)  # type: ignore[arg-type]
         for values in model.parameters():
             values.data.add_(0.1 * torch.randn_like(values))
+        if model.factor is not None:
+            model.factor.add_(0.1 * torch.randn_like(model.factor).tril(-1))
     return model.eval()
 
 
@@ -208,6 +210,37 @@ def test_a_description_does_not_depend_on_the_size_of_the_picture() -> None:
     torch.testing.assert_close(model.describe(large[0], large[1], [WEAK]), small, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_the_evidence_of_a_setting_is_that_of_its_gaussian(covariance: str) -> None:
+    model = tiny(covariance=covariance).double()
+    clean = integers(2, 3, 16, 16).double()
+    noisy = clean + 2 * torch.randn_like(clean)
+    with torch.no_grad():
+        latent, _ = model.encode(noisy, clean)
+        evidence = []
+        for row in range(2):
+            std = model.log_std[row].exp()
+            factor = std.diag() if model.factor is None else std[:, None] * model.factor[row]
+            gaussian = torch.distributions.MultivariateNormal(model.mean[row], scale_tril=factor)
+            evidence.append(gaussian.log_prob(latent.movedim(1, 3)).mean(dim=(1, 2)))
+    expected = torch.softmax(torch.stack(evidence, dim=1), dim=1)
+    torch.testing.assert_close(model.describe(noisy, clean, [WEAK, STRONG]), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_noise_has_the_correlation_that_a_setting_was_fitted_to() -> None:
+    """Within squares of pixels, and the deviation of what it was fitted to; the other setting stays white."""
+    model, clean = two_levels(), torch.full((1, 3, 256, 256), 128.0)
+    white = randomness((1, 3, 256, 257), seed=1).normal
+    noise = 9 * (white[..., 1:] + white[..., :-1]) / math.sqrt(2)
+    model.fit_covariance(VOCABULARY.known.index(WEAK), model.encode(clean + noise, clean)[0].detach())
+    for condition, correlation, std in ((WEAK, 0.5, 9.0), (STRONG, 0.0, 18.0)):
+        drawn = model.sample(clean, [WEAK], noise=randomness(clean.shape, seed=2), reference=only(condition))
+        drawn = drawn - clean
+        assert float(drawn.std()) == pytest.approx(std, rel=0.03)
+        neighbours = drawn[..., 0::4] * drawn[..., 1::4]
+        assert abs(float(neighbours.mean() / drawn.square().mean()) - correlation) < 0.03
+
+
 def test_descriptions_of_pictures_smaller_than_a_square_are_weights() -> None:
     model = tiny()
     description = model.describe(integers(2, 3, 1, 3), integers(2, 3, 1, 3, seed=1), [WEAK, STRONG])
@@ -253,6 +286,7 @@ def train(folder: Path, table: Path, steps: int) -> Naflow:
     for name, values in model.named_parameters():
         assert values.grad is not None, name
         assert not torch.equal(values, before[name]), name
+    learner.settle(model, ConditionPatches(sampler, 0, "cpu"), steps, steps)
     assert isinstance(model, Naflow)
     return model.eval()
 

@@ -7,10 +7,15 @@ The flow f maps noise n to a latent, given the clean picture x; it knows neither
 
     log p(n | x, c) = sum over positions of log N(z; mean_c, std_c^2) + log |det df/dn|,   z = f(n; x)
 
+The latents of a square of pixels are independent in the published model. A short training leaves much correlation
+among them, which sampling would lose; and of independent latents the flow's inverse makes too strong a noise. With
+``covariance="full"`` each Gaussian gets a covariance matrix, fitted to the trained flow:
+latent = mean_c + std_c * factor_c normal.
+
 Noise-aware sampling needs no metadata. A noisy picture (the reference) is encoded, and the settings' Gaussians at
 its latents give the weights of a mixture, from which latents are drawn:
 
-    w_c proportional to N(z; mean_c, std_c^2),   n = f^-1(mean_c + std_c * normal; x),   c drawn by the weights
+    w_c proportional to N(z; c),   n = f^-1(mean_c + std_c * factor_c normal; x),   c drawn by the weights
 
 The likelihood of all positions of a picture together would make one weight 1 and the others 0, whatever the picture.
 Here w_c is the evidence of one position: the geometric mean over positions. It does not depend on the picture's size,
@@ -20,9 +25,10 @@ since a photograph was taken at one setting; all its tiles get the same.
 Noise is noisy - clean in 8-bit grey levels, dequantized symmetrically by one pixel value: + u - 1/2 with u ~ U[0, 1).
 
 Sizes are those of the authors' published configuration (recipe "paper"): 3 scales without splits, in each two
-transitions and one conditional step, 128 features, 64 hidden channels. noisegen's own are the form of the feature network
-(1x1 convolutions and squeezes), the bounded scales of the affine layers, the weights' evidence as said above, that
-the setting is drawn for a picture and not for a position, and the start of the training (see `NaflowLearner`).
+transitions and one conditional step, 128 features, 64 hidden channels, independent latents. noisegen's own are the form
+of the feature network (1x1 convolutions and squeezes), the bounded scales of the affine layers, the weights' evidence
+as said above, that the setting is drawn for a picture and not for a position, and the start of the training (see
+`NaflowLearner`).
 """
 
 from __future__ import annotations
@@ -30,6 +36,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +50,9 @@ from noisegen.models.protocol import Randomness
 
 __all__ = ["Naflow", "NaflowSizes"]
 
+# Added to each variance of standardised latents, so that a covariance fitted to few of them can be factored
+RIDGE = 1e-3
+
 
 @dataclass(frozen=True)
 class NaflowSizes(ModelSizes):
@@ -54,6 +64,7 @@ class NaflowSizes(ModelSizes):
         flow_steps: conditional steps of each scale.
         features: channels of the clean picture's features, a multiple of 4.
         hidden: channels within the affine layers' networks.
+        covariance: of the latents of a square in a setting, "diagonal" as published or "full".
     """
 
     scales: int = 3
@@ -61,9 +72,12 @@ class NaflowSizes(ModelSizes):
     flow_steps: int = 1
     features: int = 32
     hidden: int = 32
+    covariance: Literal["diagonal", "full"] = "full"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.covariance not in ("diagonal", "full"):
+            raise UsageError(f'covariance must be "diagonal" or "full", not {self.covariance!r}')
         if not 1 <= self.scales <= 6:
             raise UsageError(f"scales must be 1 to 6, not {self.scales}")
         for name, least in (("transitions", 0), ("flow_steps", 1), ("hidden", 1)):
@@ -85,6 +99,7 @@ class Naflow(LearnedModel):
     """
 
     sizes: NaflowSizes
+    factor: Tensor | None
 
     def __init__(self, sizes: NaflowSizes, vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -93,6 +108,13 @@ class Naflow(LearnedModel):
             sizes.channels, sizes.scales, sizes.transitions, sizes.flow_steps, sizes.features, sizes.hidden
         )
         values = sizes.channels * sizes.side**2
+        factor = None
+        if sizes.covariance == "full":
+            factor = torch.zeros(len(vocabulary.known), values, values)
+            # where a checkpoint is about to be read, this would only load PyTorch's compiler, which takes seconds
+            if not factor.is_meta:
+                factor.diagonal(dim1=1, dim2=2).fill_(1.0)
+        self.register_buffer("factor", factor)
         self.mean = nn.Parameter(torch.zeros(len(vocabulary.known), values))
         self.log_std = nn.Parameter(torch.zeros(len(vocabulary.known), values))
 
@@ -145,7 +167,10 @@ class Naflow(LearnedModel):
             self.log_std[row] = std.clamp(min=1e-6).log()
 
     def log_prob(self, latent: Tensor, setting: Tensor) -> Tensor:
-        """Log-densities [B] in nats of all of a picture's latents [B, D, h, w] under the Gaussian of a setting [B]."""
+        """Log-densities [B] in nats of all of a picture's latents [B, D, h, w], taken as independent, in a setting [B].
+
+        What training maximises; covariances are fitted afterwards.
+        """
         mean, log_std = (table[setting][:, :, None, None] for table in (self.mean, self.log_std))
         density = -0.5 * ((latent - mean) * torch.exp(-log_std)).square() - log_std - _HALF_LOG_2_PI
         return density.sum(dim=(1, 2, 3))
@@ -156,6 +181,18 @@ class Naflow(LearnedModel):
         noise = self.flow.inverse(latent, self._conditioning(clean))[:, :, :height, :width]
         return noise * self.sizes.grey
 
+    @torch.no_grad()
+    def fit_covariance(self, setting: int, latent: Tensor) -> None:
+        """Sets a setting's factor of the covariance to that of latents [N, D, h, w]."""
+        assert self.factor is not None
+        centred = (latent - self.mean[setting][:, None, None]) * torch.exp(-self.log_std[setting])[
+            :, None, None
+        ]
+        rows = centred.transpose(0, 1).flatten(1).double()
+        covariance = rows @ rows.T / rows.shape[1]
+        covariance.diagonal().add_(RIDGE)
+        self.factor[setting] = torch.linalg.cholesky(covariance)
+
     @torch.inference_mode()
     def describe(self, noisy: Tensor, clean: Tensor, condition: Sequence[Condition]) -> Tensor:
         """Weights of the known settings, float32 [B, settings]; see `ReferencedModel.describe`.
@@ -164,9 +201,7 @@ class Naflow(LearnedModel):
         """
         self._check(condition)
         latent, _ = self.encode(noisy, clean)
-        first, second = (power.mean(dim=(2, 3))[:, None] for power in (latent, latent.square()))
-        spread = (second - 2 * first * self.mean + self.mean.square()) * torch.exp(-2 * self.log_std)
-        evidence = -(0.5 * spread + self.log_std).sum(dim=2)
+        evidence = torch.stack([self._evidence(latent, row) for row in range(len(self.mean))], dim=1)
         return torch.softmax(evidence, dim=1)
 
     @torch.inference_mode()
@@ -192,11 +227,24 @@ class Naflow(LearnedModel):
                 "by --noisy-pool",
             )
         setting = _draw_setting(reference, noise)
-        mean, std = self.mean[setting][:, :, None, None], self.log_std[setting].exp()[:, :, None, None]
-        normal = _wrapped(noise.normal, self.alignment)
-        latent = mean + std * nn.functional.pixel_unshuffle(normal, self.alignment)
+        normal = nn.functional.pixel_unshuffle(_wrapped(noise.normal, self.alignment), self.alignment)
+        if self.factor is not None:
+            normal = torch.bmm(self.factor[setting], normal.flatten(2)).view_as(normal)
+        latent = self.mean[setting][:, :, None, None] + self.log_std[setting].exp()[:, :, None, None] * normal
         noisy = clean + strength * self.decode(latent, clean)
         return noisy.round_().clamp_(0, self.sizes.levels - 1)
+
+    def _evidence(self, latent: Tensor, setting: int) -> Tensor:
+        """Log-density [B] of latents [B, D, h, w] in a setting, mean over positions, up to a constant."""
+        white = (latent - self.mean[setting][:, None, None]) * torch.exp(-self.log_std[setting])[
+            :, None, None
+        ]
+        volume = self.log_std[setting].sum()
+        if self.factor is not None:
+            factor = self.factor[setting]
+            white = torch.linalg.solve_triangular(factor, white.flatten(2), upper=False)
+            volume = volume + factor.diagonal().log().sum()
+        return -0.5 * white.flatten(2).square().mean(dim=2).sum(dim=1) - volume
 
     def _conditioning(self, clean: Tensor) -> Tensor:
         """The clean picture as the flow takes it; sides that are no multiple of the squares' are replicated to one."""
