@@ -51,12 +51,13 @@ class NaflowLearner(Learner):
     The loss `nll` is in nats per value of a pixel. Everything stays in float32.
     """
 
+    model: Naflow
+    recipe: NaflowRecipe
     titles: ClassVar[Mapping[str, str]] = {"nll": "negative log-likelihood (nats per value)"}
 
-    def __init__(self, model: LearnedModel, recipe: Recipe, *, mixed_precision: bool = False) -> None:
+    def __init__(self, model: Naflow, recipe: NaflowRecipe, *, mixed_precision: bool = False) -> None:
         super().__init__(model, recipe, mixed_precision=mixed_precision)
-        self.model, self.recipe = cast(Naflow, model), cast(NaflowRecipe, recipe)
-        self.optimizers["flow"] = torch.optim.Adam(model.parameters(), self.recipe.lr, self.recipe.betas)
+        self.optimizers["flow"] = torch.optim.Adam(model.parameters(), recipe.lr, recipe.betas)
 
     @torch.no_grad()
     def initialise(self, batches: Iterable[Batch]) -> None:
