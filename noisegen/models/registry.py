@@ -29,6 +29,7 @@ _BUILT_IN = {
     "heteroscedastic": "noisegen.models.classical:HETEROSCEDASTIC",
     "correlated-gaussian": "noisegen.models.correlated_gaussian:CORRELATED_GAUSSIAN",
     "c2n": "noisegen.models.c2n.model_type:C2N",
+    "naflow": "noisegen.models.naflow.model_type:NAFLOW",
 }
 
 
