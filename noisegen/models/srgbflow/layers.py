@@ -50,7 +50,7 @@ class Invertible1x1(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("permutation", torch.eye(channels))
+        self.register_buffer("permutation", torch.zeros(channels, channels))
         self.register_buffer("sign", torch.ones(channels))
         self.lower = nn.Parameter(torch.zeros(channels, channels))
         self.upper = nn.Parameter(torch.zeros(channels, channels))
