@@ -30,6 +30,7 @@ _BUILT_IN = {
     "correlated-gaussian": "noisegen.models.correlated_gaussian:CORRELATED_GAUSSIAN",
     "c2n": "noisegen.models.c2n.model_type:C2N",
     "naflow": "noisegen.models.naflow.model_type:NAFLOW",
+    "srgbflow": "noisegen.models.srgbflow.model_type:SRGBFLOW",
 }
 
 
