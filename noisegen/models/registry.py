@@ -24,6 +24,7 @@ ENTRY_POINTS = "noisegen.noise_models"
 # name -> "module:name of its ModelType"
 _BUILT_IN = {
     "nm-flowgan": "noisegen.models.nm_flowgan.model_type:NM_FLOWGAN",
+    "neca-w": "noisegen.models.neca.model_type:NECA_W",
 }
 
 

@@ -1,0 +1,191 @@
+"""Training of NeCA-W: the gain and the noise level by their errors, the noise against two critics (WGAN-GP)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from noisegen.fitting.losses import critic_loss, generator_loss
+from noisegen.models.learning import Batch, LearnedModel, Learner, Patches, Update
+from noisegen.models.neca.config import NecaRecipe
+from noisegen.models.neca.model import GAINS, Neca, NoiseSteps
+from noisegen.models.neca.networks import Critic, PerCamera
+
+__all__ = ["NecaLearner", "local_deviation", "subsample"]
+
+# Side of the window of the local noise level, in pixels
+WINDOW = 7
+# Patches whose mean gain is one of the stored ones
+GROUP = 16
+
+
+class NecaLearner(Learner):
+    """Losses of the paper (section 4), with v the real noise of a patch and its networks' outputs as in `Neca`:
+
+        gain         (g - std(v))^2
+        level        mean (s - S)^2, S the standard deviation of v in the 7x7 pixels around
+        regular      mean (s - g)^2
+        adversarial  -E D1(NCNet(n)) - E D2(sub(n)), where sub takes every third pixel: real noise at this
+                     distance is nearly independent, so D2 compares n with noise without correlation
+
+    The critics D1 and D2, one pair for each camera, see noise alone and are trained as WGAN-GP against v and sub(v).
+
+    The paper trains one camera at a time. Here a batch holds several, and each patch changes the networks of its
+    own; those of absent cameras get gradients of 0. Beyond the paper, the critics see generated noise clipped as a
+    picture clips it, and real noise dequantized; and networks start from the mean noise of their camera.
+    """
+
+    titles: ClassVar[Mapping[str, str]] = {
+        "gain": "gain: squared error",
+        "level": "noise level: squared error",
+        "regular": "noise level: squared difference from the gain",
+        "generator": "generator: adversarial loss",
+        "critic": "critics: loss with gradient penalty",
+    }
+
+    def __init__(self, model: LearnedModel, recipe: NecaRecipe, *, mixed_precision: bool = False) -> None:
+        assert isinstance(model, Neca)
+        super().__init__(model, recipe, mixed_precision=mixed_precision)
+        self.model, self.recipe, self.mixed = model, recipe, mixed_precision
+        width, depth = recipe.critic_width, recipe.critic_depth
+        cameras, channels = len(model.vocabulary.cameras), model.channels
+        device = next(model.parameters()).device
+        self.whole = PerCamera(lambda: Critic(channels, width, depth), cameras).to(device)
+        self.sub = PerCamera(lambda: Critic(channels, width, max(depth - 1, 1)), cameras).to(device)
+        self.networks = {"critic": self.whole, "subsampled_critic": self.sub}
+        self.optimizers = {
+            "generator": torch.optim.Adam(model.parameters(), recipe.generator_lr, recipe.betas),
+            "critic": torch.optim.Adam(self._critics(), recipe.critic_lr, recipe.betas),
+        }
+
+    def initialise(self, batches: Iterable[Batch]) -> None:
+        """Starts gain and noise level at the mean standard deviation of the noise of each camera."""
+        deviations: dict[int, list[float]] = defaultdict(list)
+        for batch in batches:
+            noise = (batch.noisy - batch.clean) / self.model.sizes.noise_unit
+            cameras = self.model.cameras_of(batch.conditions[batch.part])
+            for camera, deviation in zip(cameras, noise.std(dim=(1, 2, 3)).tolist(), strict=True):
+                deviations[camera].append(deviation)
+        for camera, values in deviations.items():
+            start = sum(values) / len(values)
+            self.model.gain.of(camera).start_at(start)
+            self.model.level.of(camera).start_at(start)
+
+    def step(self, batch: Batch, step: int, steps: int, update: Update) -> dict[str, Tensor]:
+        """See `Learner.step`: the critics, then the generator, whose three networks learn together."""
+        recipe, model = self.recipe, self.model
+        model.train()
+        cameras = model.cameras_of(batch.conditions[batch.part])
+        noise = (batch.noisy - batch.clean) / model.sizes.noise_unit
+        with torch.autocast(noise.device.type, torch.bfloat16, enabled=self.mixed):
+            gain = model.estimate_gain(batch.noisy, cameras).float()
+            made = model.noise_steps(batch.clean, gain, batch.normal(), cameras)
+        losses: dict[str, Tensor] = {}
+        adversarial = step >= recipe.adversarial_from
+        if adversarial:
+            losses["critic"] = self.criticise(batch, noise, made, cameras)
+            update("critic", _reaching(losses["critic"], self._critics()))
+        losses |= {
+            "gain": (gain.flatten() - noise.std(dim=(1, 2, 3))).square().mean(),
+            "level": (made.level - local_deviation(noise)).square().mean(),
+            "regular": (made.level - gain[:, :, None, None]).square().mean(),
+        }
+        total = (
+            recipe.gain_weight * losses["gain"]
+            + recipe.level_weight * losses["level"]
+            + recipe.regular_weight * losses["regular"]
+        )
+        if adversarial and (step - recipe.adversarial_from) % recipe.adversarial_every == 0:
+            whole, sub = self.pictured(batch.clean, made)
+            losses["generator"] = generator_loss(partial(self.whole, cameras), whole) + generator_loss(
+                partial(self.sub, self.each_part(cameras)), sub
+            )
+            total = total + recipe.adversarial * losses["generator"]
+        update("generator", _reaching(total, model.parameters()))
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def criticise(self, batch: Batch, noise: Tensor, made: NoiseSteps, cameras: list[int]) -> Tensor:
+        """The loss of both critics."""
+        real = noise + (batch.uniform() - 0.5) / self.model.sizes.noise_unit
+        whole, sub = self.pictured(batch.clean, made)
+        penalty, alpha = self.recipe.penalty, batch.alpha()
+        real_sub = subsample(real, self.recipe.subsampling)
+        parts = self.recipe.subsampling**2
+        return critic_loss(partial(self.whole, cameras), real, whole, alpha, penalty) + critic_loss(
+            partial(self.sub, self.each_part(cameras)),
+            real_sub,
+            sub,
+            alpha.repeat_interleave(parts, dim=0),
+            penalty,
+        )
+
+    def pictured(self, clean: Tensor, made: NoiseSteps) -> tuple[Tensor, Tensor]:
+        """Generated noise as its critics see it: correlated, and independent and subsampled; both clipped."""
+        sizes = self.model.sizes
+        base = clean / sizes.noise_unit
+        low, high = -0.5 / sizes.noise_unit, (sizes.levels - 0.5) / sizes.noise_unit
+        whole, independent = (
+            (values.float() + base).clamp(low, high) - base for values in (made.noise, made.independent)
+        )
+        return whole, subsample(independent, self.recipe.subsampling)
+
+    def each_part(self, cameras: list[int]) -> list[int]:
+        """The cameras of subsampled patches."""
+        return [camera for camera in cameras for _ in range(self.recipe.subsampling**2)]
+
+    @torch.no_grad()
+    def settle(self, weights: LearnedModel, patches: Patches, done: int) -> None:
+        """Stores gains of each camera and ISO: means over groups of patches.
+
+        A photograph's gain is the mean over its area, which varies much less than the gains of its patches do.
+        """
+        assert isinstance(weights, Neca)
+        for condition in weights.vocabulary.known:
+            gains = []
+            for group in range(GAINS):
+                batch = patches.of_condition(condition, GROUP, draw=group)
+                cameras = weights.cameras_of(batch.conditions[batch.part])
+                gains.append(weights.estimate_gain(batch.noisy, cameras).mean())
+            iso, camera = weights.vocabulary.index(condition)
+            stored = torch.stack(gains).clamp(min=weights.smallest_gain).log().sort().values
+            weights.log_gains[iso * len(weights.vocabulary.cameras) + camera] = stored
+
+    def _critics(self) -> Iterator[nn.Parameter]:
+        return chain(self.whole.parameters(), self.sub.parameters())
+
+
+def _reaching(loss: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The loss, with a gradient of 0 for parameters without one, since processes sum the same list of them."""
+    return loss + 0.0 * torch.stack([parameter.sum() for parameter in parameters]).sum()
+
+
+def local_deviation(noise: Tensor) -> Tensor:
+    """Standard deviation of [B, C, H, W] in the window around each pixel, within each channel."""
+    mean, square = (
+        F.avg_pool2d(values, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
+        for values in (noise, noise.square())
+    )
+    return (square - mean.square()).clamp(min=0).sqrt()
+
+
+def subsample(noise: Tensor, stride: int) -> Tensor:
+    """Every `stride`-th pixel in both directions, from each of the first ones.
+
+    A rest at the right and bottom is left out.
+
+    Args:
+        noise: [B, C, H, W].
+
+    Returns:
+        [B * stride**2, C, H // stride, W // stride], those of one patch together.
+    """
+    height, width = (side // stride * stride for side in noise.shape[2:])
+    parts = F.pixel_unshuffle(noise[:, :, :height, :width], stride)
+    return parts.unflatten(1, (noise.shape[1], -1)).transpose(1, 2).flatten(0, 1)
