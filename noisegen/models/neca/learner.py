@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
-from itertools import chain
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisegen.fitting.losses import critic_loss, generator_loss
+from noisegen.fitting.losses import Score, critic_loss, generator_loss
 from noisegen.models.learning import Batch, LearnedModel, Learner, Patches, Update
 from noisegen.models.neca.config import NecaRecipe
 from noisegen.models.neca.model import GAINS, Neca, NoiseSteps
-from noisegen.models.neca.networks import Critic, PerCamera
+from noisegen.models.neca.networks import Critic
 
-__all__ = ["NecaLearner", "local_deviation", "subsample"]
+__all__ = ["NecaLearner", "local_deviation"]
 
 # Side of the window of the local noise level, in pixels
 WINDOW = 7
@@ -35,11 +34,12 @@ class NecaLearner(Learner):
         adversarial  -E D1(NCNet(n)) - E D2(sub(n)), where sub takes every third pixel: real noise at this
                      distance is nearly independent, so D2 compares n with noise without correlation
 
-    The critics D1 and D2, one pair for each camera, see noise alone and are trained as WGAN-GP against v and sub(v).
+    The critics D1 and D2 see noise alone and are trained as WGAN-GP against v and sub(v).
 
     The paper trains one camera at a time. Here a batch holds several, and each patch changes the networks of its
-    own; those of absent cameras get gradients of 0. Beyond the paper, the critics see generated noise clipped as a
-    picture clips it, and real noise dequantized; and networks start from the mean noise of their camera.
+    own; those of absent cameras get gradients of 0. The critics, which no checkpoint holds, judge all cameras and are
+    told which. Beyond the paper, they see generated noise clipped as a picture clips it, and real noise dequantized;
+    and networks start from the mean noise of their camera.
     """
 
     titles: ClassVar[Mapping[str, str]] = {
@@ -57,12 +57,14 @@ class NecaLearner(Learner):
         width, depth = recipe.critic_width, recipe.critic_depth
         cameras, channels = len(model.vocabulary.cameras), model.channels
         device = next(model.parameters()).device
-        self.whole = PerCamera(lambda: Critic(channels, width, depth), cameras).to(device)
-        self.sub = PerCamera(lambda: Critic(channels, width, max(depth - 1, 1)), cameras).to(device)
+        self.whole = Critic(channels, width, depth, cameras).to(device)
+        self.sub = Critic(channels, width, max(depth - 1, 1), cameras).to(device)
         self.networks = {"critic": self.whole, "subsampled_critic": self.sub}
         self.optimizers = {
             "generator": torch.optim.Adam(model.parameters(), recipe.generator_lr, recipe.betas),
-            "critic": torch.optim.Adam(self._critics(), recipe.critic_lr, recipe.betas),
+            "critic": torch.optim.Adam(
+                [*self.whole.parameters(), *self.sub.parameters()], recipe.critic_lr, recipe.betas
+            ),
         }
 
     def initialise(self, batches: Iterable[Batch]) -> None:
@@ -91,7 +93,7 @@ class NecaLearner(Learner):
         adversarial = step >= recipe.adversarial_from
         if adversarial:
             losses["critic"] = self.criticise(batch, noise, made, cameras)
-            update("critic", _reaching(losses["critic"], self._critics()))
+            update("critic", losses["critic"])
         losses |= {
             "gain": (gain.flatten() - noise.std(dim=(1, 2, 3))).square().mean(),
             "level": (made.level - local_deviation(noise)).square().mean(),
@@ -103,9 +105,10 @@ class NecaLearner(Learner):
             + recipe.regular_weight * losses["regular"]
         )
         if adversarial and (step - recipe.adversarial_from) % recipe.adversarial_every == 0:
-            whole, sub = self.pictured(batch.clean, made)
-            losses["generator"] = generator_loss(partial(self.whole, cameras), whole) + generator_loss(
-                partial(self.sub, self.each_part(cameras)), sub
+            whole, independent = self.pictured(batch.clean, made)
+            score_whole, score_apart = self.scores(cameras)
+            losses["generator"] = generator_loss(score_whole, whole) + generator_loss(
+                score_apart, independent
             )
             total = total + recipe.adversarial * losses["generator"]
         update("generator", _reaching(total, model.parameters()))
@@ -114,17 +117,17 @@ class NecaLearner(Learner):
     def criticise(self, batch: Batch, noise: Tensor, made: NoiseSteps, cameras: list[int]) -> Tensor:
         """The loss of both critics."""
         real = noise + (batch.uniform() - 0.5) / self.model.sizes.noise_unit
-        whole, sub = self.pictured(batch.clean, made)
+        whole, independent = self.pictured(batch.clean, made)
+        score_whole, score_apart = self.scores(cameras)
         penalty, alpha = self.recipe.penalty, batch.alpha()
-        real_sub = subsample(real, self.recipe.subsampling)
-        parts = self.recipe.subsampling**2
-        return critic_loss(partial(self.whole, cameras), real, whole, alpha, penalty) + critic_loss(
-            partial(self.sub, self.each_part(cameras)),
-            real_sub,
-            sub,
-            alpha.repeat_interleave(parts, dim=0),
-            penalty,
+        return critic_loss(score_whole, real, whole, alpha, penalty) + critic_loss(
+            score_apart, self.apart(real), independent, alpha, penalty
         )
+
+    def scores(self, cameras: list[int]) -> tuple[Score, Score]:
+        """The critics of correlated and of independent noise, for patches of these cameras."""
+        numbers = torch.tensor(cameras, device=next(self.model.parameters()).device)
+        return partial(self.whole, cameras=numbers), partial(self.sub, cameras=numbers)
 
     def pictured(self, clean: Tensor, made: NoiseSteps) -> tuple[Tensor, Tensor]:
         """Generated noise as its critics see it: correlated, and independent and subsampled; both clipped."""
@@ -134,11 +137,12 @@ class NecaLearner(Learner):
         whole, independent = (
             (values.float() + base).clamp(low, high) - base for values in (made.noise, made.independent)
         )
-        return whole, subsample(independent, self.recipe.subsampling)
+        return whole, self.apart(independent)
 
-    def each_part(self, cameras: list[int]) -> list[int]:
-        """The cameras of subsampled patches."""
-        return [camera for camera in cameras for _ in range(self.recipe.subsampling**2)]
+    def apart(self, noise: Tensor) -> Tensor:
+        """Pixels at a distance at which real noise is nearly independent."""
+        stride = self.recipe.subsampling
+        return noise[:, :, ::stride, ::stride]
 
     @torch.no_grad()
     def settle(self, weights: LearnedModel, patches: Patches, done: int) -> None:
@@ -157,9 +161,6 @@ class NecaLearner(Learner):
             stored = torch.stack(gains).clamp(min=weights.smallest_gain).log().sort().values
             weights.log_gains[iso * len(weights.vocabulary.cameras) + camera] = stored
 
-    def _critics(self) -> Iterator[nn.Parameter]:
-        return chain(self.whole.parameters(), self.sub.parameters())
-
 
 def _reaching(loss: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
     """The loss, with a gradient of 0 for parameters without one, since processes sum the same list of them."""
@@ -173,19 +174,3 @@ def local_deviation(noise: Tensor) -> Tensor:
         for values in (noise, noise.square())
     )
     return (square - mean.square()).clamp(min=0).sqrt()
-
-
-def subsample(noise: Tensor, stride: int) -> Tensor:
-    """Every `stride`-th pixel in both directions, from each of the first ones.
-
-    A rest at the right and bottom is left out.
-
-    Args:
-        noise: [B, C, H, W].
-
-    Returns:
-        [B * stride**2, C, H // stride, W // stride], those of one patch together.
-    """
-    height, width = (side // stride * stride for side in noise.shape[2:])
-    parts = F.pixel_unshuffle(noise[:, :, :height, :width], stride)
-    return parts.unflatten(1, (noise.shape[1], -1)).transpose(1, 2).flatten(0, 1)

@@ -16,7 +16,6 @@ __all__ = ["CorrelationNet", "Critic", "GainNet", "LevelNet", "PerCamera"]
 # 8-bit grey levels: of the noise of a model that has seen none, and below which the output of NCNet is confined.
 STARTING_NOISE = 16.0
 LARGEST_NOISE = 256.0
-TINY = 1e-10
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -97,18 +96,22 @@ class LevelNet(nn.Module):
         self.first = nn.Conv2d(sizes.channels, width, 7, padding=3, padding_mode="replicate")
         self.layers = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(3))
         self.last = nn.Conv2d(width, sizes.channels, 1)
-        self.over = (1, 2, 3) if sizes.level_norm == "picture" else (1,)
+        self.by_pixel = sizes.level_norm == "pixel"
         self.start_at(STARTING_NOISE / sizes.unit)
 
     def forward(self, clean: Tensor, gain: Tensor) -> Tensor:
         """Clean [B, C, H, W] in [0, 1] and gain [B, 1] -> standard deviations [B, C, H, W], in units of noise."""
         x = self.first(clean)
         for layer in self.layers:
-            x = layer(x)
-            variance, mean = torch.var_mean(x, dim=self.over, keepdim=True, correction=0)
-            x = (x - mean) * torch.rsqrt(variance + TINY)
+            x = self.normalised(layer(x))
             x = F.leaky_relu(x * gain[:, :, None, None])
         return self.last(x).square()
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Features [B, K, H, W] of mean 0 and variance 1 over the picture or over each pixel."""
+        if self.by_pixel:
+            return F.layer_norm(x.movedim(1, -1), [x.shape[1]]).movedim(-1, 1)
+        return F.group_norm(x, 1)
 
     def start_at(self, noise: float) -> None:
         """Makes `noise` (in units of noise) the level where gain and picture say nothing."""
@@ -163,14 +166,16 @@ def _block(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequ
 class Critic(nn.Module):
     """Scores noise alone, without the picture.
 
-    A 7x7 convolution; `depth` times a 4x4 convolution with a stride of 2, between them 3x3 ones that double the
-    channels up to eight times the first width; averages in 3x3 fields; two linear layers, 100 wide. Leaky ReLU
-    throughout, no normalisation.
+    A 7x7 convolution, with a bias for each camera; `depth` times a 4x4 convolution with a stride of 2, between them 3x3
+    ones that double the channels up to eight times the first width; averages in 3x3 fields; two linear layers, 100
+    wide. Leaky ReLU from the first 4x4 one on, no normalisation.
     """
 
-    def __init__(self, channels: int, width: int, depth: int) -> None:
+    def __init__(self, channels: int, width: int, depth: int, cameras: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 7, padding=3)]
+        self.first = nn.Conv2d(channels, width, 7, padding=3)
+        self.camera = nn.Parameter(torch.zeros(cameras, width))
+        layers: list[nn.Module] = []
         before = width
         for level in range(depth):
             after = min(width * 2**level, 8 * width)
@@ -181,6 +186,7 @@ class Critic(nn.Module):
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Linear(9 * before, 100), nn.LeakyReLU(0.2), nn.Linear(100, 1))
 
-    def forward(self, noise: Tensor) -> Tensor:
-        """[B, C, H, W] in units of noise -> [B, 1]."""
-        return self.classifier(F.adaptive_avg_pool2d(self.features(noise), 3).flatten(1))
+    def forward(self, noise: Tensor, cameras: Tensor) -> Tensor:
+        """Noise [B, C, H, W] in its units and the cameras' numbers, int64 [B] -> [B, 1]."""
+        x = self.features(self.first(noise) + self.camera[cameras][:, :, None, None])
+        return self.classifier(F.adaptive_avg_pool2d(x, 3).flatten(1))
