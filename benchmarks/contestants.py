@@ -14,10 +14,10 @@ import torch
 
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.devices import synthesis_precision
-from noisegen.models import Randomness, load_noise_model, nm_flowgan_checkpoint, prepare_for_synthesis
+from noisegen.models import Randomness, checkpoint_of_model, load_noise_model, prepare_for_synthesis
 from noisegen.models.checkpoint import write_checkpoint
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.png import encode_png
 from noisegen.synthesis.build import build_dataset
 from noisegen.synthesis.engine import Engine, TileJob, keep_freed_memory, tile_threads
@@ -35,7 +35,9 @@ def paper_checkpoint(folder: Path) -> Path:
     torch.manual_seed(0)
     vocabulary = Vocabulary.grid(["GP", "S6"], [100, 800])
     path = folder / "paper.safetensors"
-    write_checkpoint(path, nm_flowgan_checkpoint(NMFlowGAN(PRESETS["paper"], vocabulary).eval(), {}))
+    write_checkpoint(
+        path, checkpoint_of_model("nm-flowgan", NMFlowGAN(PRESETS["paper"], vocabulary).eval(), {})
+    )
     return path
 
 
@@ -86,7 +88,7 @@ def model_alone(source: str | Path, batches: int) -> float:
     """The engine alone, random numbers and model: batches of tiles in memory, all cores."""
     keep_freed_memory()
     model = load_noise_model(source)
-    precision = synthesis_precision("auto", "cpu", latent=model.config.latent)
+    precision = synthesis_precision("auto", "cpu", latent=model.sizes.latent)
     engine = Engine(prepare_for_synthesis(model, device="cpu", precision=precision), device="cpu")
     clean = np.random.default_rng(0).integers(0, 256, (TILE, TILE, 3), dtype=np.uint8)
     tiles = [TileJob(clean, CONDITION, 1, 0, TILE * i) for i in range(BATCH * batches)]

@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 import torch
 
 from noisegen.conditions import Condition, Vocabulary
-from noisegen.models import nm_flowgan_checkpoint
+from noisegen.models import checkpoint_of_model
 from noisegen.models.checkpoint import write_checkpoint
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.png import encode_png
 
 BUILD = """
@@ -45,7 +45,7 @@ def save_model(path: Path, bit_depth: int) -> None:
     torch.manual_seed(0)
     config = replace(PRESETS["compact"], bit_depth=bit_depth, structure_depth=1, structure_width=4)
     model = NMFlowGAN(config, Vocabulary.of([Condition("S6", 100)])).eval()
-    write_checkpoint(path, nm_flowgan_checkpoint(model, {}))
+    write_checkpoint(path, checkpoint_of_model("nm-flowgan", model, {}))
 
 
 def save_photograph(path: Path, megapixels: float, bits: int) -> None:

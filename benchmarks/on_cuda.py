@@ -31,8 +31,8 @@ from noisegen.conditions import Condition
 from noisegen.models import (
     NoiseModel,
     Randomness,
+    checkpoint_of_model,
     load_noise_model,
-    nm_flowgan_checkpoint,
     prepare_for_synthesis,
 )
 from noisegen.models.checkpoint import write_checkpoint
@@ -241,7 +241,7 @@ def generator_rate(fast: FusedNMFlowGAN) -> float:
 def end_to_end(photos: list[Path], folder: Path, tiles: int, repeats: int) -> dict[str, Any]:
     """Photographs in, shards out: tiles per second, and where the threads' time went."""
     paper = folder / "paper.safetensors"
-    write_checkpoint(paper, nm_flowgan_checkpoint(paper_size(10.0), {}))
+    write_checkpoint(paper, checkpoint_of_model("nm-flowgan", paper_size(10.0), {}))
     found: dict[str, Any] = {}
     for name, model, wanted in (("embedded", "default", tiles), ("paper size", str(paper), tiles // 2)):
         manifest = folder / f"{name}.parquet"

@@ -25,9 +25,9 @@ from noisegen.evaluation.histogram_metrics import kld_nm
 from noisegen.evaluation.structure_metrics import autocorrelation
 from noisegen.images import read_image
 from noisegen.models import load_noise_model, prepare_for_synthesis
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.synthesis.engine import Engine, TileJob, tile_threads
 from noisegen.synthesis.threads import usable_cores
 from noisegen.tiles import tile_grid

@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 
 from noisegen.conditions import Condition
 from noisegen.models import NoiseModel, Randomness, load_noise_model, prepare_for_synthesis
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 
 TILE = 256
 PAPER = "paper size"

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from noisegen.conditions import Vocabulary
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.models.nm_flowgan.wide_generator import WideGenerator
 from noisegen.native.wide import Upsample2x2, WinogradConv3x3
 from noisegen.synthesis.engine import keep_freed_memory

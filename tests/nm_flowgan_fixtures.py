@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from noisegen.conditions import Condition, Vocabulary
-from noisegen.models.nm_flowgan.config import PRESETS, NMFlowGANConfig
 from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS, NMFlowGANSizes
 from noisegen.models.protocol import Randomness
 
 A100, A1600, B400 = Condition("A", 100), Condition("A", 1600), Condition("B", 400)
@@ -23,7 +23,7 @@ NOISE_STD = {100: 10.0, 400: 14.0, 1600: 20.0}  # in grey levels, about
 CORRECTION_STD = 3.0
 
 
-def tiny_config(preset: str, **changes: Any) -> NMFlowGANConfig:
+def tiny_config(preset: str, **changes: Any) -> NMFlowGANSizes:
     """A preset with few channels; its depth stays where it is below 3."""
     sizes = {"unet_width": 4, "critic_width": 4, "unet_depth": min(3, PRESETS[preset].unet_depth)}
     return replace(PRESETS[preset], **(sizes | changes))
@@ -91,7 +91,7 @@ def inputs(
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
     shape = (batch, model.channels, height, width)
     texture = 0.05 * torch.randn(shape, generator=generator)
-    levels = model.config.levels
+    levels = model.sizes.levels
     clean = ((smooth + texture) * (levels - 1)).round().clamp(0, levels - 1)
     normal = torch.randn(shape, generator=generator)
     return clean, Randomness(normal, torch.rand(shape, generator=generator))

@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 
 from noisegen.cli import main
 from noisegen.conditions import Condition, Vocabulary
-from noisegen.models import nm_flowgan_checkpoint
+from noisegen.models import checkpoint_of_model
 from noisegen.models.checkpoint import write_checkpoint
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 
 VOCABULARY = Vocabulary.of(
     [Condition("S6", 100), Condition("S6", 800), Condition("N6", 400), Condition("N6", 3200)]
@@ -46,7 +46,7 @@ def tiny_model(*, seed: int = 0, channels: int = 3, bit_depth: int = 8) -> NMFlo
 def save_tiny_model(path: Path, *, seed: int = 0, channels: int = 3, bit_depth: int = 8) -> Path:
     """Writes the checkpoint of `tiny_model`."""
     model = tiny_model(seed=seed, channels=channels, bit_depth=bit_depth)
-    write_checkpoint(path, nm_flowgan_checkpoint(model, {"training": "none, random weights"}))
+    write_checkpoint(path, checkpoint_of_model("nm-flowgan", model, {"training": "none, random weights"}))
     return path
 
 

@@ -20,7 +20,7 @@ from noisegen.cli import main
 from noisegen.denoising import load_denoiser
 from noisegen.denoising.dncnn import DnCNN
 from noisegen.errors import UsageError
-from noisegen.models import checkpoint_sha256, load_noise_model, nm_flowgan_checkpoint
+from noisegen.models import checkpoint_of_model, checkpoint_sha256, load_noise_model
 from noisegen.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from noisegen.models.official import OFFICIAL_CAMERAS, OFFICIAL_ISOS, import_official
 
@@ -32,7 +32,7 @@ CARD = {"licence": "for tests only", "scores": {"kld_nm": 0.03}}
 def path(tmp_path: Path) -> Path:
     """A good checkpoint."""
     target = tmp_path / "folder" / "model.safetensors"
-    write_checkpoint(target, nm_flowgan_checkpoint(tiny_model("hybrid"), CARD))
+    write_checkpoint(target, checkpoint_of_model("nm-flowgan", tiny_model("hybrid"), CARD))
     return target
 
 
@@ -55,10 +55,10 @@ def rewrite_header(path: Path, **changes: object) -> None:
 def test_a_model_comes_back_as_it_was(tmp_path: Path, preset: str, critic: bool) -> None:
     model = tiny_model(preset, critic=critic, channels=1, bit_depth=12)
     path = tmp_path / "model.safetensors"
-    write_checkpoint(path, nm_flowgan_checkpoint(model, CARD))
+    write_checkpoint(path, checkpoint_of_model("nm-flowgan", model, CARD))
     assert read_checkpoint(path).card == CARD
     loaded = load_noise_model(path)
-    assert (loaded.config, loaded.vocabulary) == (model.config, VOCABULARY)
+    assert (loaded.sizes, loaded.vocabulary) == (model.sizes, VOCABULARY)
     assert (loaded.critic is not None) == critic and not loaded.training
     assert {p.device.type for p in loaded.parameters()} == {"cpu"}
     before, after = model.state_dict(), loaded.state_dict()
@@ -79,7 +79,7 @@ def test_loading_leaves_the_global_random_stream_alone(path: Path) -> None:
 
 def test_equal_models_make_equal_files_and_leave_no_other(path: Path) -> None:
     again = path.with_name("again.safetensors")
-    write_checkpoint(again, nm_flowgan_checkpoint(tiny_model("hybrid"), CARD))
+    write_checkpoint(again, checkpoint_of_model("nm-flowgan", tiny_model("hybrid"), CARD))
     assert again.read_bytes() == path.read_bytes()
     assert checkpoint_sha256(again) == checkpoint_sha256(path)
     assert sorted(file.name for file in path.parent.iterdir()) == ["again.safetensors", "model.safetensors"]

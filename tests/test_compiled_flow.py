@@ -65,8 +65,8 @@ def unrounded(
 
 def assert_near(drawn: torch.Tensor, expected: torch.Tensor, model: NMFlowGAN) -> None:
     """As near as float32 is to float64 here: noise has 10 to 30 grey levels."""
-    levels = model.config.levels
-    difference = (drawn.clamp(0, levels) - expected.clamp(0, levels)) / model.config.grey
+    levels = model.sizes.levels
+    difference = (drawn.clamp(0, levels) - expected.clamp(0, levels)) / model.sizes.grey
     assert difference.square().mean().sqrt() < 1e-4
     assert difference.abs().max() < 3e-3
 

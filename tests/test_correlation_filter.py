@@ -15,11 +15,12 @@ from training_fixtures import write_table
 
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.datasets.pairs import read_pairs
-from noisegen.fitting.correlation import fit_correlation
+from noisegen.fitting.draws import ConditionPatches
 from noisegen.fitting.patches import PatchSampler
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.correlation import CorrelationFilter, filter_latent, unit_norm
+from noisegen.models.nm_flowgan.correlation_fit import fit_correlation
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 
 SIZE, PERIOD = 7, 2
 CONDITION = Condition("A", 100)
@@ -181,7 +182,7 @@ def fitted(table: Path, seed: int = 0) -> NMFlowGAN:
     model = model_for_them()
     pairs = read_pairs(table)
     source = PatchSampler(pairs, patch=96, levels=256, channels=3, balance=True, period=PERIOD)
-    fit_correlation(model, source, seed)
+    fit_correlation(model, ConditionPatches(source, seed, "cpu"))
     return model
 
 

@@ -16,11 +16,11 @@ from training_fixtures import recipe, shrink, two_cameras_marked
 from noisegen.cli import main
 from noisegen.datasets.pairs import read_pairs
 from noisegen.fitting import trainer
-from noisegen.fitting.config import RECIPES
 from noisegen.fitting.draws import draw
 from noisegen.fitting.patches import PatchSampler
 from noisegen.models import Randomness, load_noise_model
 from noisegen.models.checkpoint import read_checkpoint
+from noisegen.models.nm_flowgan.recipes import RECIPES
 from noisegen.training.distributed import Ranks
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -35,13 +35,14 @@ from training_fixtures import shrink
 import test_distributed_training
 from noisegen import cli
 from noisegen.errors import NoisegenError
-from noisegen.fitting import steps, trainer
+from noisegen.fitting import trainer
+from noisegen.models.nm_flowgan import learner
 
 patch = pytest.MonkeyPatch()
 shrink(patch)
 test_distributed_training.use_every_loss(patch)
 fault, arguments = sys.argv[1], sys.argv[2:]
-train = trainer.train_nm_flowgan
+train = trainer.train_model
 def keep(*args, ranks, **options):
     if fault == "crash" and ranks.rank == 1:
         raise RuntimeError("rank 1 fails")
@@ -50,14 +51,14 @@ def keep(*args, ranks, **options):
     save_file(weights, f"rank{ranks.rank}.safetensors")
     # Once more, with a loss that is not finite on one rank.
     if ranks.rank == 1:
-        distance = steps.statistics_distance
-        steps.statistics_distance = lambda fake, real, **options: distance(fake, real, **options) * float("nan")
-    pairs, config, work = args
+        distance = learner.statistics_distance
+        learner.statistics_distance = lambda fake, real, **options: distance(fake, real, **options) * float("nan")
+    kind, pairs, config, work = args
     with pytest.raises(NoisegenError) as error:
-        train(pairs, config, work.with_name("again"), ranks=ranks, **options)
+        train(kind, pairs, config, work.with_name("again"), ranks=ranks, **options)
     Path(f"rank{ranks.rank}.txt").write_text(str(error.value))
     return trained
-trainer.train_nm_flowgan = keep
+trainer.train_model = keep
 cli.main(arguments)
 """
 

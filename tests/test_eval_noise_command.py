@@ -15,22 +15,22 @@ from noise_eval_fixtures import six_pairs
 
 from noisegen.cli import main
 from noisegen.conditions import Condition, Vocabulary
-from noisegen.models import nm_flowgan_checkpoint
+from noisegen.models import checkpoint_of_model
 from noisegen.models.checkpoint import write_checkpoint
-from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 
 Run = Callable[..., Result]
 PLOTS = {"samples", "histograms", "intensity", "correlation-maps", "spectra", "channels"}
 
 
 def tiny_checkpoint(path: Path, *conditions: Condition) -> Path:
-    config = NMFlowGANConfig(
+    config = NMFlowGANSizes(
         structure_width=2, structure_depth=1, signal_widths=(2,), unet_width=2, unet_depth=2, critic_width=2
     )
     model = NMFlowGAN(config, Vocabulary.of(conditions)).eval()
     path.parent.mkdir(exist_ok=True)
-    write_checkpoint(path, nm_flowgan_checkpoint(model, {}))
+    write_checkpoint(path, checkpoint_of_model("nm-flowgan", model, {}))
     return path
 
 

@@ -52,7 +52,7 @@ def test_noise_is_correlated_across_seams_as_inside_tiles() -> None:
     model = tiny_model("compact", structure=False, signal=False)
     smooth = torch.exp(-(torch.arange(-3.0, 4.0) ** 2) / 2)
     assert model.correlation is not None
-    squares = model.config.channels * model.config.period**2
+    squares = model.sizes.channels * model.sizes.period**2
     model.correlation.table.copy_(
         (torch.eye(squares)[..., None, None] * smooth[:, None] * smooth).flatten(0, 1)
     )

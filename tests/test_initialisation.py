@@ -11,8 +11,8 @@ from training_fixtures import recipe, write_table
 from noisegen.conditions import Vocabulary
 from noisegen.datasets.pairs import read_pairs
 from noisegen.fitting.draws import Draw, initial_draws
-from noisegen.fitting.initialisation import initialise_flow
 from noisegen.fitting.patches import PatchSampler
+from noisegen.models.nm_flowgan.initialisation import initialise_flow
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.png import encode_png
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from noisegen.fitting.losses import critic_loss, generator_loss, gradient_penalty
-from noisegen.fitting.statistics import quantile_distance, statistics_distance
+from noisegen.models.losses import critic_loss, generator_loss, gradient_penalty
+from noisegen.models.noise_statistics import quantile_distance, statistics_distance
 
 
 def white(seed: int, std: float = 8.0, side: int = 96) -> torch.Tensor:

@@ -13,11 +13,11 @@ from torch import nn
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.denoising.dncnn import DnCNN
 from noisegen.errors import InputError, UsageError
-from noisegen.fitting.losses import critic_loss, generator_loss
-from noisegen.fitting.statistics import statistics_distance
 from noisegen.models.condition_codes import ConditionCode
-from noisegen.models.nm_flowgan.config import PRESETS, NMFlowGANConfig
+from noisegen.models.losses import critic_loss, generator_loss
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS, NMFlowGANSizes
+from noisegen.models.noise_statistics import statistics_distance
 
 PRESET_NAMES = sorted(PRESETS)
 
@@ -39,7 +39,7 @@ def test_samples_are_pictures_of_the_same_kind_as_the_clean_ones(
     assert noisy.shape == clean.shape and noisy.dtype == torch.float32
     assert torch.equal(noisy, noisy.round())
     assert noisy.min() >= 0 and noisy.max() <= 2**bit_depth - 1
-    assert 2 < (noisy - clean).std() / model.config.grey < 40
+    assert 2 < (noisy - clean).std() / model.sizes.grey < 40
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
@@ -221,4 +221,4 @@ def test_sizes_are_those_of_the_paper() -> None:
 )
 def test_impossible_picture_kinds_are_refused(field: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"{field} must be .* not {value}"):
-        NMFlowGANConfig(**{field: value})  # type: ignore[arg-type]
+        NMFlowGANSizes(**{field: value})  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from synthesis_fixtures import photograph
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models import prepare_for_synthesis
 from noisegen.models.classical import Awgn, Heteroscedastic, PoissonGaussian
-from noisegen.models.nm_flowgan.config import PRESETS
+from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.models.protocol import NoiseModel, Randomness
 from noisegen.synthesis.engine import synthesize
 

@@ -10,9 +10,9 @@ import torch
 
 from noisegen.conditions import Condition
 from noisegen.denoising import load_denoiser
-from noisegen.fitting.losses import critic_loss, generator_loss
 from noisegen.models import load_noise_model
 from noisegen.models.checkpoint import write_checkpoint
+from noisegen.models.losses import critic_loss, generator_loss
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.official import OFFICIAL_CAMERAS, OFFICIAL_ISOS, _rename, import_official
 from noisegen.models.protocol import Randomness
@@ -95,9 +95,9 @@ def test_flow_inverts_itself(model: NMFlowGAN, golden: dict[str, np.ndarray]) ->
 
 def test_losses_and_their_gradients(golden: dict[str, np.ndarray]) -> None:
     checkpoint = import_official(PARITY / "noise_modeler_small.pth")
-    from noisegen.models import nm_flowgan_from_checkpoint
+    from noisegen.models import model_of_checkpoint
 
-    model = nm_flowgan_from_checkpoint(checkpoint, "golden")
+    model = model_of_checkpoint(checkpoint, "golden")
     code = model.encode(conditions(golden))
     noisy, clean = tensor(golden, "noisy_u8"), tensor(golden, "clean_u8")
     critic = model.critic

@@ -10,10 +10,10 @@ from nm_flowgan_fixtures import A100, A400, A1600, B400, inputs, one_of, tiny_mo
 
 from noisegen.conditions import Condition
 from noisegen.errors import InputError
-from noisegen.models import load_noise_model, nm_flowgan_checkpoint, prepare_for_synthesis
+from noisegen.models import checkpoint_of_model, load_noise_model, prepare_for_synthesis
 from noisegen.models.checkpoint import write_checkpoint
 from noisegen.models.classical import Awgn
-from noisegen.models.nm_flowgan.config import PRESETS
+from noisegen.models.nm_flowgan.sizes import PRESETS
 
 PRESET_NAMES = sorted(PRESETS)
 
@@ -59,16 +59,16 @@ def test_a_model_without_some_of_its_parts_is_no_exception(
     preset: str, ablation: dict[str, bool], tmp_path: Path
 ) -> None:
     model = tiny_model(preset, **ablation)
-    write_checkpoint(tmp_path / "model.safetensors", nm_flowgan_checkpoint(model, {}))
+    write_checkpoint(tmp_path / "model.safetensors", checkpoint_of_model("nm-flowgan", model, {}))
     read = load_noise_model(tmp_path / "model.safetensors")
-    assert read.config == model.config
+    assert read.sizes == model.sizes
     clean, noise = inputs(model, 37, 53, batch=2)
     expected = model.sample(clean, [A400, B400], noise=noise)
     assert torch.equal(read.sample(clean, [A400, B400], noise=noise), expected)
     for precision in ("float32", "bfloat16"):
         fast = prepare_for_synthesis(read, device="cpu", precision=precision)
         drawn = fast.sample(clean, [A400, B400], noise=noise)
-        if precision == "float32" or not model.config.generator:
+        if precision == "float32" or not model.sizes.generator:
             assert_alike(drawn, expected)
 
 

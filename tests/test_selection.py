@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from training_fixtures import recipe, shrink, write_pair, write_table
+from training_fixtures import recipe, shrink, train_nm_flowgan, write_pair, write_table
 
 from noisegen.cli import main
 from noisegen.errors import UsageError
-from noisegen.fitting.run import train_noise_model
 from noisegen.fitting.selection import Selection, select_pairs
 from noisegen.models.checkpoint import read_checkpoint
 
@@ -117,7 +116,7 @@ def test_the_command_lists_what_it_leaves_out_and_the_card_does_too(
 def test_a_camera_s_model_knows_that_camera_alone(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink(monkeypatch)
     output = table.parent / "b.safetensors"
-    train_noise_model(table, output, recipe(steps=1), cameras=["B"], quiet=True)
+    train_nm_flowgan(table, output, recipe(steps=1), cameras=["B"], quiet=True)
     checkpoint = read_checkpoint(output)
     assert checkpoint.vocabulary is not None and checkpoint.vocabulary.cameras == ("B",)
     assert checkpoint.card["selection"]["conditions"][0][:2] == ["B", 800]
@@ -128,7 +127,7 @@ def test_a_camera_s_model_can_be_scored_on_that_camera_alone(
 ) -> None:
     shrink(monkeypatch)
     output = table.parent / "b.safetensors"
-    train_noise_model(table, output, recipe(steps=1), cameras=["B"], quiet=True)
+    train_nm_flowgan(table, output, recipe(steps=1), cameras=["B"], quiet=True)
     command = ["eval-noise", str(output), str(table), "--against", "", "--json", "--device", "cpu"]
     every, one = (CliRunner().invoke(main, [*command, *extra]) for extra in ([], ["--camera", "B"]))
     assert (every.exit_code, one.exit_code) == (3, 0), every.output + one.output

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_fixtures import STEPS, recipe, shrink, two_cameras
+from torch import nn
+from training_fixtures import STEPS, recipe, shrink, train_nm_flowgan, two_cameras
 
 from noisegen.datasets.pairs import read_pairs
 from noisegen.errors import UsageError
 from noisegen.fitting import trainer
-from noisegen.fitting.config import RECIPES, TrainConfig
-from noisegen.fitting.run import train_noise_model
-from noisegen.fitting.schedule import turn_at
 from noisegen.models import load_noise_model
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.layers import ConditionalLinear
+from noisegen.models.nm_flowgan.model_type import NM_FLOWGAN
+from noisegen.models.nm_flowgan.recipes import RECIPES, NMFlowGANRecipe
+from noisegen.models.nm_flowgan.schedule import turn_at
+from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.training.distributed import Ranks
 
 
@@ -34,17 +35,18 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return two_cameras(tmp_path_factory.mktemp("pairs"))
 
 
-def begin(table: Path, config: TrainConfig) -> trainer._Training:
-    training = trainer._Training(read_pairs(table), config, 3, 8, "cpu", False, Ranks())
+def begin(table: Path, config: NMFlowGANRecipe) -> trainer._Training:
+    training = trainer._Training(NM_FLOWGAN, read_pairs(table), config, 3, 8, "cpu", False, Ranks())
     training.start(table.parent / "none", {})
     return training
 
 
 def moved_by(training: trainer._Training, step: int) -> set[str]:
     """The networks that a step changes."""
-    before = {name: values.clone() for name, values in training.model.named_parameters()}
+    networks = nn.ModuleDict({**dict(training.model.named_children()), **training.learner.networks})
+    before = {name: values.clone() for name, values in networks.named_parameters()}
     training.step(step)
-    after = training.model.named_parameters()
+    after = networks.named_parameters()
     return {name.split(".")[0] for name, values in after if not torch.equal(values, before[name])}
 
 
@@ -111,7 +113,7 @@ def test_an_ablation_trains_what_is_left_and_its_checkpoint_says_what_that_is(
 ) -> None:
     config = recipe(preset, without=tuple(without.split(",")), steps=3)
     output = tmp_path / "model.safetensors"
-    train_noise_model(table, output, config, quiet=True)
+    train_nm_flowgan(table, output, config, quiet=True)
     model = load_noise_model(output)
     layers = set(ABLATIONS[without])
     if PRESETS[preset].intensity_knots and without in ("sal", "gan"):
@@ -136,7 +138,7 @@ def test_without_a_flow_the_generator_gets_noise_of_one_level_that_is_never_trai
 
 def test_without_a_generator_only_the_flow_is_trained(table: Path) -> None:
     training = begin(table, recipe("hybrid", without=("gan",), adversarial_from=0, steps=STEPS))
-    assert training.model.critic is None
+    assert not training.learner.networks
     assert moved_by(training, 0) == {"flow"}
 
 

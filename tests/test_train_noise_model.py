@@ -11,8 +11,8 @@ from training_fixtures import recipe, shrink, two_cameras, write_pair
 
 from noisegen.cli import main
 from noisegen.fitting import trainer
-from noisegen.fitting.config import RECIPES
 from noisegen.models.checkpoint import read_checkpoint
+from noisegen.models.nm_flowgan.recipes import RECIPES
 
 
 @pytest.fixture

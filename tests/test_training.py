@@ -18,6 +18,7 @@ from training_fixtures import (
     assert_same_weights,
     recipe,
     shrink,
+    train_nm_flowgan,
     two_cameras,
     write_pair,
     write_table,
@@ -26,12 +27,13 @@ from training_fixtures import (
 from noisegen.conditions import Condition
 from noisegen.datasets.pairs import read_pairs
 from noisegen.errors import NoisegenError, UsageError
-from noisegen.fitting import steps, trainer
-from noisegen.fitting.run import train_noise_model
+from noisegen.fitting import trainer
 from noisegen.fitting.selection import select_pairs
 from noisegen.models import Randomness, load_noise_model
 from noisegen.models.checkpoint import read_checkpoint
-from noisegen.models.nm_flowgan.config import PRESETS
+from noisegen.models.nm_flowgan import learner
+from noisegen.models.nm_flowgan.model_type import NM_FLOWGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.progress import Progress
 from noisegen.training.distributed import Ranks
 
@@ -60,7 +62,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def train(table: Path, name: str, preset: str = "compact", **changes: object) -> Path:
     output = table.parent / f"{name}.safetensors"
-    assert train_noise_model(table, output, recipe(preset, **changes), quiet=True)
+    assert train_nm_flowgan(table, output, recipe(preset, **changes), quiet=True)
     return output
 
 
@@ -119,8 +121,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import pytest
-from training_fixtures import recipe, shrink
-from noisegen.fitting.run import train_noise_model
+from training_fixtures import recipe, shrink, train_nm_flowgan
 from noisegen.progress import Progress
 
 update = Progress.update
@@ -131,7 +132,7 @@ def kill(self, n=1, **fields):
 Progress.update = kill
 shrink(pytest.MonkeyPatch())
 table = Path(sys.argv[1])
-train_noise_model(table, table.with_name("killed.safetensors"), recipe("hybrid"), quiet=True)
+train_nm_flowgan(table, table.with_name("killed.safetensors"), recipe("hybrid"), quiet=True)
 """
 
 
@@ -148,9 +149,9 @@ def test_a_killed_training_ends_as_if_it_had_run_through(table: Path, whole: dic
 def test_a_finished_model_is_left_as_it_is_and_never_overwritten_by_another(table: Path) -> None:
     output = train(table, "model", steps=2)
     before = output.read_bytes()
-    assert not train_noise_model(table, output, recipe(steps=2), quiet=True)
+    assert not train_nm_flowgan(table, output, recipe(steps=2), quiet=True)
     with pytest.raises(UsageError, match="another recipe"):
-        train_noise_model(table, output, recipe(steps=2, batch=4), quiet=True)
+        train_nm_flowgan(table, output, recipe(steps=2, batch=4), quiet=True)
     assert output.read_bytes() == before
 
 
@@ -158,7 +159,7 @@ def test_the_state_of_another_recipe_is_refused_and_the_difference_shown(table: 
     output = train(table, "model", steps=1)
     output.unlink()
     with pytest.raises(UsageError, match="batch: 3 -> 4; seed: 0 -> 7"):
-        train_noise_model(table, output, recipe(steps=1, batch=4, seed=7), quiet=True)
+        train_nm_flowgan(table, output, recipe(steps=1, batch=4, seed=7), quiet=True)
 
 
 def test_the_state_of_other_pairs_is_refused(table: Path) -> None:
@@ -167,10 +168,10 @@ def test_the_state_of_other_pairs_is_refused(table: Path) -> None:
     write_pair(table.parent, "three", 3)
     write_table(table.parent, {"one": ("A", 100), "three": ("A", 100)})
     with pytest.raises(UsageError, match=r"other data \(training_pairs differ\)"):
-        train_noise_model(table, output, recipe(steps=1), quiet=True)
+        train_nm_flowgan(table, output, recipe(steps=1), quiet=True)
     (state_of(output).parent / "data.json").unlink()
     with pytest.raises(UsageError, match=r"state\.safetensors is of a model with other"):
-        train_noise_model(table, output, recipe(steps=1), quiet=True)
+        train_nm_flowgan(table, output, recipe(steps=1), quiet=True)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x80\x02}q\x00.", "half"])
@@ -180,7 +181,7 @@ def test_a_damaged_state_is_refused_with_what_to_do(table: Path, damage: bytes |
     whole = state_of(output).read_bytes()
     state_of(output).write_bytes(damage if isinstance(damage, bytes) else whole[: len(whole) // 2])
     with pytest.raises(UsageError, match=r"state\.safetensors is damaged .*delete it to start over"):
-        train_noise_model(table, output, recipe(steps=1), quiet=True)
+        train_nm_flowgan(table, output, recipe(steps=1), quiet=True)
 
 
 def test_critic_and_adversarial_loss_join_at_their_step(whole: dict[str, Path]) -> None:
@@ -222,7 +223,7 @@ def test_the_flow_s_gradient_is_that_of_its_likelihood_alone(table: Path) -> Non
     gradients = []
     for weight in (1.0, 0.0):
         config = recipe("hybrid", adversarial=weight, statistics=weight, quantiles=weight, adversarial_from=0)
-        training = trainer._Training(read_pairs(table), config, 3, 8, "cpu", False, Ranks())
+        training = trainer._Training(NM_FLOWGAN, read_pairs(table), config, 3, 8, "cpu", False, Ranks())
         training.start(table.parent / "none", {})
         training.step(0)
         gradients.append([p.grad for p in training.model.flow.parameters()])
@@ -231,7 +232,7 @@ def test_the_flow_s_gradient_is_that_of_its_likelihood_alone(table: Path) -> Non
 
 def test_the_penalty_s_positions_are_drawn_from_0_to_1(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []
-    loss = steps.critic_loss
+    loss = learner.critic_loss
 
     def record(
         score: object, real: object, fake: object, alpha: torch.Tensor, penalty: float
@@ -240,7 +241,7 @@ def test_the_penalty_s_positions_are_drawn_from_0_to_1(table: Path, monkeypatch:
         drawn.extend(alpha.flatten().tolist())
         return loss(score, real, fake, alpha, penalty)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(steps, "critic_loss", record)
+    monkeypatch.setattr(learner, "critic_loss", record)
     train(table, "model", "hybrid")
     assert len(drawn) == len(set(drawn)) == 3 * (STEPS - 2)
     assert min(drawn) >= 0 and max(drawn) <= 1
@@ -261,7 +262,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(table: Path, monkeypatch: p
     def broken(fake: torch.Tensor, real: torch.Tensor, *, variance: bool) -> torch.Tensor:
         return (fake * float("nan")).mean()
 
-    monkeypatch.setattr(steps, "statistics_distance", broken)
+    monkeypatch.setattr(learner, "statistics_distance", broken)
     with pytest.raises(NoisegenError, match="loss statistics is nan at step 0"):
         train(table, "model", "hybrid")
     assert not state_of(table.parent / "model.safetensors").exists()
@@ -269,7 +270,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(table: Path, monkeypatch: p
 
 def test_the_card_says_what_the_model_was_trained_on(table: Path) -> None:
     output = table.parent / "model.safetensors"
-    train_noise_model(table, output, recipe(steps=1), licence="for tests only", quiet=True)
+    train_nm_flowgan(table, output, recipe(steps=1), licence="for tests only", quiet=True)
     checkpoint = read_checkpoint(output)
     assert checkpoint.vocabulary is not None
     assert checkpoint.vocabulary.known == (Condition("A", 100), Condition("B", 1600))

@@ -20,6 +20,7 @@ from training_fixtures import (
     assert_same_weights,
     recipe,
     shrink,
+    train_nm_flowgan,
     two_cameras_marked,
     write_pair,
     write_table,
@@ -28,11 +29,11 @@ from training_fixtures import (
 from noisegen.datasets.pairs import read_pairs
 from noisegen.evaluation.noise_eval import evaluate_noise
 from noisegen.fitting import trainer
-from noisegen.fitting.run import train_noise_model
 from noisegen.fitting.validation import Validation, Validator, validation_pictures
 from noisegen.images import read_image
 from noisegen.models import load_noise_model, prepare_for_synthesis
 from noisegen.models.checkpoint import read_checkpoint
+from noisegen.models.nm_flowgan.model_type import NM_FLOWGAN
 from noisegen.training.curves import write_curves
 from noisegen.training.journal import read_journal
 
@@ -51,7 +52,7 @@ def table(tmp_path: Path) -> Path:
 
 def train(table: Path, name: str, **changes: object) -> Path:
     output = table.parent / f"{name}.safetensors"
-    assert train_noise_model(table, output, recipe(**({"validate_every": 2} | changes)), quiet=True)
+    assert train_nm_flowgan(table, output, recipe(**({"validate_every": 2} | changes)), quiet=True)
     return output
 
 
@@ -74,12 +75,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
 def weights_after(table: Path, steps: int) -> dict[str, torch.Tensor]:
     """The averaged weights after so many of `STEPS` steps, and the filter fitted to them."""
     training = trainer._Training(
-        read_pairs(table, split="train"), recipe(), 3, 8, "cpu", False, trainer.Ranks()
+        NM_FLOWGAN, read_pairs(table, split="train"), recipe(), 3, 8, "cpu", False, trainer.Ranks()
     )
     training.start(table.parent / "none", {})
     for step in range(steps):
         training.step(step)
-    training.fit_correlation()
+    training.settle(steps)
     assert training.average is not None
     return training.average.state_dict()
 
@@ -120,8 +121,8 @@ def test_the_last_weights_become_the_model_where_that_is_wanted(
 def test_validation_does_not_change_the_training(table: Path, preset: str) -> None:
     validated, alone = (table.parent / f"{name}.safetensors" for name in ("validated", "alone"))
     config = recipe(preset, keep="last", validate_every=2)
-    train_noise_model(table, validated, config, quiet=True)
-    train_noise_model(table, alone, config, validate_split="", quiet=True)
+    train_nm_flowgan(table, validated, config, quiet=True)
+    train_nm_flowgan(table, alone, config, validate_split="", quiet=True)
     assert read_checkpoint(validated).card["selection"] is not None
     assert_same_weights(validated, alone)
     assert read_checkpoint(alone).card["selection"] is None
@@ -172,9 +173,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import pytest
-from training_fixtures import recipe, shrink
+from training_fixtures import recipe, shrink, train_nm_flowgan
 from noisegen.fitting import trainer
-from noisegen.fitting.run import train_noise_model
 
 shrink(pytest.MonkeyPatch())
 table, moment, step = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -193,7 +193,7 @@ if moment == "saved":
         if done == step:
             os.kill(os.getpid(), signal.SIGKILL)
     trainer.save_state = kill
-train_noise_model(table, table.with_name("killed.safetensors"), recipe(validate_every=2), quiet=True)
+train_nm_flowgan(table, table.with_name("killed.safetensors"), recipe(validate_every=2), quiet=True)
 """
 
 
@@ -236,7 +236,7 @@ def test_a_training_without_validation_leaves_curves_of_its_losses(
 ) -> None:
     monkeypatch.setattr(trainer, "write_curves", write_curves)
     output = table.parent / "model.safetensors"
-    train_noise_model(table, output, recipe(steps=2), validate_split="", quiet=True)
+    train_nm_flowgan(table, output, recipe(steps=2), validate_split="", quiet=True)
     assert output.with_name("model.safetensors.curves.png").stat().st_size > 10_000
 
 

@@ -134,15 +134,15 @@ def test_published_flow_is_the_models_on_every_instruction_set(
     changes: dict[str, object], height: int, width: int
 ) -> None:
     model = tiny_model("paper", **changes)
-    unit = PUBLISHED_UNIT * model.config.grey
+    unit = PUBLISHED_UNIT * model.sizes.grey
     clean, noise = inputs(model, height, width)
-    assert PublishedFlow.fits(model.config)
+    assert PublishedFlow.fits(model.sizes)
     with torch.inference_mode():
         for condition in (A400, A100, A1600):
             code = model.encode([condition])
             _, _, base, expected = model.pixel_steps(clean, code, noise)
             results = [
-                PublishedFlow(native.load(name), model.flow, model.config, code, unit)(
+                PublishedFlow(native.load(name), model.flow, model.sizes, code, unit)(
                     clean[0], noise.uniform[0], noise.normal[0]
                 )
                 for name in native.compiled()

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from noisegen.fitting import correlation, draws, trainer
-from noisegen.fitting.config import RECIPES, TrainConfig
+from noisegen.fitting import draws, trainer
+from noisegen.fitting.run import train_noise_model
 from noisegen.models.checkpoint import read_checkpoint
-from noisegen.models.nm_flowgan.config import PRESETS
+from noisegen.models.nm_flowgan import correlation_fit
+from noisegen.models.nm_flowgan.model_type import NM_FLOWGAN
+from noisegen.models.nm_flowgan.recipes import RECIPES, NMFlowGANRecipe
+from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.png import encode_png
 
 STEPS = 6
@@ -67,27 +71,29 @@ def shrink(monkeypatch: pytest.MonkeyPatch, *, curves: bool = False) -> None:
 
     Curves are drawn only where they are wanted.
     """
-    for name, preset in list(PRESETS.items()):
+    for name, usual in list(RECIPES.items()):
+        preset = PRESETS[name]
         widths = {"unet_width": 4, "critic_width": 2, "structure_width": 4, "structure_depth": 1}
         depths = {"unet_depth": min(3, preset.unet_depth), "filter_size": min(3, preset.filter_size)}
         small = replace(preset, **widths, **depths)  # type: ignore[arg-type]
         monkeypatch.setitem(PRESETS, name, small)
+        monkeypatch.setitem(RECIPES, name, replace(usual, model=small))
     monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
     monkeypatch.setattr(trainer, "LOG_EVERY", 1)
     monkeypatch.setattr(draws, "INIT_BATCHES", 2)
-    monkeypatch.setattr(correlation, "PATCHES", 4)
+    monkeypatch.setattr(correlation_fit, "PATCHES", 4)
     if not curves:
         monkeypatch.setattr(trainer, "write_curves", lambda *_, **__: None)
 
 
-def recipe(preset: str = "compact", **changes: object) -> TrainConfig:
+def recipe(preset: str = "compact", **changes: object) -> NMFlowGANRecipe:
     """A recipe for a few small steps in which every loss of the preset takes part."""
-    small: dict[str, object] = {"preset": preset, "steps": STEPS, "batch": 3, "patch": 64}
+    small: dict[str, object] = {"steps": STEPS, "batch": 3, "patch": 64}
     if preset == "paper":
         small["generator_every"] = 2
     else:
         small |= {"adversarial_from": 2, "strategy": "simultaneous"}
-    return replace(RECIPES.get(preset, RECIPES["compact"]), **(small | changes))  # type: ignore[arg-type]
+    return replace(RECIPES[preset], **(small | changes))  # type: ignore[arg-type]
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
@@ -102,3 +108,8 @@ def assert_same_state(first: Path, second: Path) -> None:
     assert one.keys() == other.keys()
     for name, values in one.items():
         assert torch.equal(values, other[name]), name
+
+
+def train_nm_flowgan(table: Path, output: Path, config: NMFlowGANRecipe, **options: Any) -> bool:
+    """`train_noise_model` of an NM-FlowGAN."""
+    return train_noise_model(table, output, NM_FLOWGAN, config, **options)

@@ -13,7 +13,7 @@ from noisegen.fitting.patches import PatchSampler
 from noisegen.models.protocol import Randomness
 from noisegen.training.distributed import Ranks
 
-__all__ = ["Draw", "draw", "initial_draws"]
+__all__ = ["ConditionPatches", "Draw", "draw", "initial_draws"]
 
 # Steps -INIT_BATCHES .. -1 are those of the initialisation.
 INIT_BATCHES = 8
@@ -88,3 +88,23 @@ def draw(
 def initial_draws(sampler: PatchSampler, seed: int, batch: int, device: str) -> Iterator[Draw]:
     """The draws that the initialisation looks at, whole on every rank."""
     return (draw(sampler, seed, step, batch, device=device) for step in range(-INIT_BATCHES, 0))
+
+
+class ConditionPatches:
+    """See `noisegen.models.learning.Patches`.
+
+    Args:
+        sampler: holds the pictures.
+        seed: of the training.
+        device: where the patches go.
+    """
+
+    def __init__(self, sampler: PatchSampler, seed: int, device: str) -> None:
+        self.sampler, self.seed, self.device = sampler, seed, device
+
+    def of_condition(self, condition: Condition, count: int, *, draw: int = 0) -> Draw:
+        entropy = np.random.SeedSequence([self.seed, draw, condition.iso, *condition.camera.encode()])
+        patches = self.sampler.batch_of(condition, np.random.default_rng(entropy), count)
+        generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+        everything = slice(None)
+        return Draw(patches.noisy, patches.clean, patches.conditions, generator, everything, self.device)

@@ -6,18 +6,22 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from noisegen import __version__
-from noisegen.datasets.pairs import Pair
-from noisegen.errors import UsageError
-from noisegen.fitting.config import TrainConfig
+from noisegen.conditions import Condition
+from noisegen.datasets.pairs import Pair, load_pair
+from noisegen.errors import InputError, UsageError
 from noisegen.fitting.selection import Selection, select_pairs
 from noisegen.images import probe
-from noisegen.models import nm_flowgan_checkpoint
+from noisegen.models import checkpoint_of_model
 from noisegen.models.checkpoint import write_checkpoint
+from noisegen.models.learning import Recipe
+from noisegen.models.registry import ModelType
 from noisegen.progress import Progress
 from noisegen.training.outputs import claim, is_finished
 
@@ -27,7 +31,8 @@ __all__ = ["train_noise_model"]
 def train_noise_model(
     table: Path,
     output: Path,
-    config: TrainConfig,
+    kind: ModelType,
+    recipe: Recipe | None = None,
     *,
     split: str | None = None,
     validate_split: str | None = None,
@@ -39,20 +44,21 @@ def train_noise_model(
     mixed_precision: bool = False,
     quiet: bool = False,
 ) -> bool:
-    """Trains NM-FlowGAN on the pairs of `table` and writes the checkpoint `output`, whole or not at all.
+    """Trains or fits a noise model on the pairs of `table` and writes the checkpoint `output`, whole or not at all.
 
-    The state of an interrupted training lies in the folder `output` + ".train" and is continued; a finished checkpoint
-    of the same recipe and pairs is left as it is. The losses and scores are drawn in `output` + ".curves.png". Started
-    by torchrun, several processes train together.
+    Types that are fitted take seconds. Of the others the state of an interrupted training lies in the folder `output` +
+    ".train" and is continued; losses and scores are drawn in `output` + ".curves.png"; started by torchrun, several
+    processes train together. A finished checkpoint of the same type, recipe and pairs is left as it is.
 
     Args:
         table: pairs, see `noisegen.datasets.pairs.read_pairs`.
         output: the .safetensors file to write.
-        config: the recipe.
+        kind: the type of model.
+        recipe: one of this type; None for the first one of a type that is learned. Fitted types have none.
         split, validate_split, cameras, exclude_bad: which pairs, see `noisegen.fitting.selection.select_pairs`.
         bit_depth: of the pictures; needed for 16-bit files, which may hold 10 to 16 bits.
         licence: terms of the training pairs, for the card.
-        device, mixed_precision, quiet: see `noisegen.fitting.trainer.train_nm_flowgan`.
+        device, mixed_precision, quiet: see `noisegen.fitting.trainer.train_model`.
 
     Returns:
         False when the finished checkpoint was already there.
@@ -62,7 +68,7 @@ def train_noise_model(
     """
     import torch
 
-    from noisegen.fitting.trainer import train_nm_flowgan
+    from noisegen.fitting.trainer import train_model
     from noisegen.training.distributed import joined_ranks, local_device
 
     def select() -> Selection:
@@ -80,45 +86,68 @@ def train_noise_model(
             print(f"{table}, row {number}, {name}: left out: {problems}", file=sys.stderr)
         return selection
 
+    if recipe is None and kind.recipes:
+        recipe = next(iter(kind.recipes.values()))
     device = local_device(device)
     work = output.with_name(output.name + ".train")
-    with joined_ranks(device, config.batch) as ranks:
+    with joined_ranks(device, 1 if recipe is None else recipe.batch) as ranks:
         selection = ranks.first(select)
         channels, depth = _kind(selection, bit_depth)
-        card: dict[str, Any] = {"noisegen": __version__, "licence": licence, "recipe": config.to_dict()}
-        card |= _describe(table, selection)
+        card: dict[str, Any] = {"noisegen": __version__, "licence": licence, "model_type": kind.name}
+        card |= {"recipe": recipe and recipe.to_dict()} | _describe(table, selection)
         if ranks.first(lambda: is_finished(output, card)):
             return False
-        ranks.first(lambda: claim(work, _describe(table, selection)))
-        start = time.monotonic()
-        trained = train_nm_flowgan(
-            selection.training,
-            config,
-            work,
-            validation=selection.validation,
-            curves=output.with_name(output.name + ".curves.png"),
-            channels=channels,
-            bit_depth=depth,
-            device=device,
-            mixed_precision=mixed_precision,
-            ranks=ranks,
-            quiet=quiet,
-        )
+        if recipe is None:
+            start = time.monotonic()
+            assert kind.fit is not None
+            model = kind.fit(_Pictures(selection.training), depth)
+            seconds, validation = time.monotonic() - start, None
+        else:
+            ranks.first(lambda: claim(work, _describe(table, selection)))
+            trained = train_model(
+                kind,
+                selection.training,
+                recipe,
+                work,
+                validation=selection.validation,
+                curves=output.with_name(output.name + ".curves.png"),
+                channels=channels,
+                bit_depth=depth,
+                device=device,
+                mixed_precision=mixed_precision,
+                ranks=ranks,
+                quiet=quiet,
+            )
+            model, seconds, validation = trained.model, trained.seconds, trained.validation
+            kept = {"kept": recipe.keep, "split": selection.validation_split}
+            card["selection"] = validation and kept | validation.to_dict()
         if ranks.leads:
-            validation = trained.validation and trained.validation.to_dict()
-            card["selection"] = validation and {
-                "kept": config.keep,
-                "split": selection.validation_split,
-                **validation,
-            }
             card["session"] = {
                 "torch": torch.__version__,
                 "device": device,
                 "processes": ranks.size,
-                "last_session_seconds": round(time.monotonic() - start),
+                "threads": torch.get_num_threads(),
+                "training_seconds": round(seconds),
             }
-            write_checkpoint(output, nm_flowgan_checkpoint(trained.model, card))
+            write_checkpoint(output, checkpoint_of_model(kind.name, model, card))
     return True
+
+
+class _Pictures:
+    """(condition, noisy, clean) of pairs, read one at a time in each pass."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+
+    def __iter__(self) -> Iterator[tuple[Condition, np.ndarray, np.ndarray]]:
+        for pair in self.pairs:
+            try:
+                noisy, clean = load_pair(pair)
+            except InputError as error:
+                raise UsageError(
+                    f"a pair to fit on cannot be read; remove it from the table: {error}"
+                ) from error
+            yield pair.condition, noisy, clean
 
 
 def _kind(selection: Selection, bit_depth: int | None) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The training loop of NM-FlowGAN: steps, validations, resumable state."""
+"""The training loop of every learned type of noise model: steps, validations, resumable state."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from noisegen.conditions import Vocabulary
 from noisegen.datasets.pairs import Pair
-from noisegen.errors import NoisegenError
-from noisegen.fitting.config import TrainConfig
-from noisegen.fitting.correlation import fit_correlation
-from noisegen.fitting.draws import draw, initial_draws
-from noisegen.fitting.initialisation import initialise_flow
+from noisegen.errors import NoisegenError, UsageError
+from noisegen.fitting.draws import ConditionPatches, Draw, draw, initial_draws
 from noisegen.fitting.patches import PatchSampler
-from noisegen.fitting.schedule import generator_begins, turn_at
-from noisegen.fitting.steps import Optimisation
 from noisegen.fitting.validation import Validation, Validator, validation_pictures
-from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.learning import LearnedModel, Recipe
+from noisegen.models.registry import ModelType
 from noisegen.progress import Progress
 from noisegen.training.averaging import update_average
 from noisegen.training.curves import write_curves
@@ -30,17 +28,11 @@ from noisegen.training.distributed import Ranks
 from noisegen.training.journal import Journal
 from noisegen.training.state import load_state, save_state
 
-__all__ = ["Trained", "train_nm_flowgan"]
+__all__ = ["Trained", "train_model"]
 
-# Plots of the log: name -> title
-LOSSES = {
-    "nll": "flow: negative log-likelihood (nats per value)",
-    "statistics": "generator: second moments",
-    "quantiles": "generator: sorted values",
-    "generator": "generator: adversarial loss",
-    "critic": "critic: loss with gradient penalty",
-}
 SCORES = ("kld_nm", "acf_error")
+
+M = TypeVar("M", bound=nn.Module)
 
 SAVE_EVERY = 200
 LOG_EVERY = 20
@@ -51,17 +43,20 @@ class Trained:
     """The outcome of a training.
 
     Attributes:
-        model: in eval mode on the CPU, without critic.
+        model: in eval mode on the CPU.
         validation: its scores and the step they are of; None where there was no validation.
+        seconds: that all sessions spent on steps and validations.
     """
 
-    model: NMFlowGAN
+    model: LearnedModel
     validation: Validation | None
+    seconds: float
 
 
-def train_nm_flowgan(
+def train_model(
+    kind: ModelType,
     pairs: Sequence[Pair],
-    config: TrainConfig,
+    recipe: Recipe,
     work: Path,
     *,
     validation: Sequence[Pair] = (),
@@ -76,19 +71,20 @@ def train_nm_flowgan(
     """Trains a model, continuing from `work` if it holds the state of an interrupted run.
 
     Args:
+        kind: a type that is learned.
         pairs: real training pairs; their conditions become the model's vocabulary.
-        config: the recipe.
+        recipe: one of this type.
         work: folder for `state.safetensors`, `log.csv`, `config.json` and `validation/`.
-        validation: pairs to validate on, of which some are taken (see `TrainConfig`); their conditions must be covered.
+        validation: pairs to validate on, of which some are taken (see `Recipe`); their conditions must be covered.
         curves: PNG file of the losses and scores, drawn at each validation and at the end.
         channels, bit_depth: of the pictures.
         device: "cpu" or "cuda".
-        mixed_precision: bfloat16 autocast of the generator; flow, critic and gradient penalty stay float32.
+        mixed_precision: bfloat16 autocast where the type allows it.
         ranks: the processes that train together; rank 0 writes.
         quiet: no progress.
 
     Returns:
-        The model (averaged weights if `config.ema` is not 0), at the best validation or the end as `config.keep` says.
+        The model (averaged weights if `recipe.ema` is not 0), at the best validation or the end as `recipe.keep` says.
 
     Raises:
         UsageError: pairs do not fit the model, or `work` belongs to another configuration.
@@ -97,8 +93,9 @@ def train_nm_flowgan(
     ranks = ranks or Ranks()
     if torch.device(device).type == "cuda":
         torch.backends.cudnn.deterministic = True
-    training = _Training(pairs, config, channels, bit_depth, device, mixed_precision, ranks)
-    record = config.to_dict() | {
+    training = _Training(kind, pairs, recipe, channels, bit_depth, device, mixed_precision, ranks)
+    record = recipe.to_dict() | {
+        "model_type": kind.name,
         "channels": channels,
         "bit_depth": bit_depth,
         "pairs": len(pairs),
@@ -107,8 +104,8 @@ def train_nm_flowgan(
     validator = None
     if validation:
         validator = Validator(
-            validation_pictures(validation, config.validate_pictures),
-            crop=config.validate_crop,
+            validation_pictures(validation, recipe.validate_pictures),
+            crop=recipe.validate_crop,
             folder=work / "validation",
             device=device,
             ranks=ranks,
@@ -117,9 +114,10 @@ def train_nm_flowgan(
     start = training.start(work / "state.safetensors", record)
     if ranks.leads:
         work.mkdir(parents=True, exist_ok=True)
-        (work / "config.json").write_text(json.dumps(record, indent=1) + "\n")
+        (work / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
 
     log = work / "log.csv"
+    titles = training.learner.titles
     steps = training.steps
     with (
         Journal(log if ranks.leads else None, start) as journal,
@@ -131,7 +129,7 @@ def train_nm_flowgan(
             if curves is not None and ranks.leads:
                 best = training.best_validation
                 marked = None if best is None else best.step
-                write_curves(log, curves, losses=LOSSES, scores=SCORES, best=marked, from_zero=True)
+                write_curves(log, curves, losses=titles, scores=SCORES, best=marked, from_zero=True)
 
         progress.update(start)
         for step in range(start, steps):
@@ -140,7 +138,7 @@ def train_nm_flowgan(
             if step % LOG_EVERY == 0:
                 journal.write(step, losses)
             done = step + 1
-            if validator is not None and (done % config.validate_every == 0 or done == steps):
+            if validator is not None and (done % recipe.validate_every == 0 or done == steps):
                 scores = training.validate(validator, done)
                 progress.update(0, **{name: round(value, 4) for name, value in scores.items()})
                 journal.write(step, scores)
@@ -157,116 +155,136 @@ class _Training:
 
     def __init__(
         self,
+        kind: ModelType,
         pairs: Sequence[Pair],
-        config: TrainConfig,
+        recipe: Recipe,
         channels: int,
         bit_depth: int,
         device: str,
         mixed_precision: bool,
         ranks: Ranks,
     ) -> None:
-        torch.manual_seed(config.seed)
-        self.config, self.device, self.ranks = config, device, ranks
+        if kind.learner is None:
+            raise UsageError(f"{kind.name} is fitted, not trained step by step")
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device, self.ranks = recipe, device, ranks
         vocabulary = Vocabulary.of(pair.condition for pair in pairs)
-        sizes = config.architecture(channels, bit_depth)
-        model = NMFlowGAN(sizes, vocabulary, critic=sizes.generator)
-        # torch's stubs leave this form of Module.to out
-        self.model = model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        sizes = recipe.architecture(channels, bit_depth)
+        self.model = _on(kind.model(sizes, vocabulary), device)
+        self.learner = kind.learner(self.model, recipe, mixed_precision=mixed_precision)
+        for network in self.learner.networks.values():
+            _on(network, device)
+        self.base_rates = {
+            name: [group["lr"] for group in optimizer.param_groups]
+            for name, optimizer in self.learner.optimizers.items()
+        }
         self.sampler = PatchSampler(
             pairs,
-            patch=config.patch,
+            patch=recipe.patch,
             levels=sizes.levels,
             channels=channels,
-            balance=config.balance,
-            period=sizes.period,
+            balance=recipe.balance,
+            period=self.learner.period,
         )
-        self.optimisation = Optimisation(model, config, mixed_precision=mixed_precision, ranks=ranks)
-        self.parts: dict[str, nn.Module | torch.optim.Optimizer] = self.optimisation.parts
-        # What is validated and kept needs no critic, which judges noise in training only.
-        self.average: NMFlowGAN | None = None
-        if config.ema:
-            self.average = self.parts["average"] = NMFlowGAN(sizes, vocabulary).to(device)
-        self.best = NMFlowGAN(sizes, vocabulary)
+        self.patches = ConditionPatches(self.sampler, recipe.seed, device)
+        self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {"model": self.model}
+        self.parts |= {f"network {name}": part for name, part in self.learner.networks.items()}
+        self.parts |= {f"optimizer {name}": part for name, part in self.learner.optimizers.items()}
+        self.average: LearnedModel | None = None
+        if recipe.ema:
+            self.average = self.parts["average"] = kind.model(sizes, vocabulary).to(device)
+        self.best = kind.model(sizes, vocabulary)
         self.best_validation: Validation | None = None
         self.last_validation: Validation | None = None
+        self._seconds_before, self._began = 0.0, monotonic()
 
     @property
     def steps(self) -> int:
-        config = self.config
-        if config.steps is not None:
-            return config.steps
-        return max(1, config.epochs * self.sampler.patches // config.batch)
+        recipe = self.recipe
+        if recipe.steps is not None:
+            return recipe.steps
+        return max(1, recipe.epochs * self.sampler.patches // recipe.batch)
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this training, in this session and those before."""
+        return self._seconds_before + monotonic() - self._began
 
     @property
     def notes(self) -> dict[str, object]:
         """What the state says beside the weights."""
-        return {
-            name: result and result.to_dict()
-            for name, result in (("best", self.best_validation), ("last", self.last_validation))
-        }
+        results = (("best", self.best_validation), ("last", self.last_validation))
+        return {name: result and result.to_dict() for name, result in results} | {"seconds": self.seconds}
 
     def start(self, state: Path, record: Mapping[str, object]) -> int:
         """Restores the state of an interrupted run or initialises; returns the number of steps done."""
         step, notes = load_state(state, self.parts, record)
         if step == 0:
-            by_condition = "flow" not in self.config.without
-            draws = initial_draws(self.sampler, self.config.seed, self.config.batch, self.device)
-            initialise_flow(self.model, draws, by_condition=by_condition)
+            draws = initial_draws(self.sampler, self.recipe.seed, self.recipe.batch, self.device)
+            self.learner.initialise(draws)
             self.ranks.share_weights(self.model)
             if self.average is not None:
-                self.average.load_state_dict(_without_critic(self.model))
+                self.average.load_state_dict(self.model.state_dict())
         else:
-            results = {name: note and Validation.from_dict(note) for name, note in notes.items()}
-            self.best_validation, self.last_validation = results.get("best"), results.get("last")
+            self.best_validation, self.last_validation = (
+                notes[name] and Validation.from_dict(notes[name]) for name in ("best", "last")
+            )
+            self._seconds_before = notes["seconds"]
         return step
 
     def step(self, step: int) -> dict[str, float]:
         """One step; returns the losses of the whole batch by name."""
-        config = self.config
-        turn = turn_at(config, step, self.steps)
-        if not (turn.flow or turn.generator or turn.critic):
+        recipe = self.recipe
+        if step in self.learner.settles_before(self.steps):
+            self.settle(step)
+        drawn = draw(self.sampler, recipe.seed, step, recipe.batch, device=self.device, ranks=self.ranks)
+        rate = self.learner.rate(step, self.steps)
+        for name, optimizer in self.learner.optimizers.items():
+            for group, base in zip(optimizer.param_groups, self.base_rates[name], strict=True):
+                group["lr"] = base * rate
+        losses = self.learner.step(drawn, step, self.steps, lambda name, loss: self.update(name, loss, drawn))
+        if not losses:
             return {}
-        if step == generator_begins(config, self.steps):
-            self.fit_correlation()
-        drawn = draw(self.sampler, config.seed, step, config.batch, device=self.device, ranks=self.ranks)
-        losses = self.optimisation.step(turn, drawn)
-        if self.average is not None and (turn.flow or turn.generator):
-            update_average(self.average, self.model, config.ema, step)
-        totals = self.ranks.sum(torch.stack(list(losses.values()))).tolist()
+        if self.average is not None:
+            update_average(self.average, self.model, recipe.ema, step)
+        totals = self.ranks.sum(torch.stack(list(losses.values())) * drawn.share).tolist()
         values = dict(zip(losses, totals, strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 raise NoisegenError(f"loss {name} is {value} at step {step}; lower the learning rates")
         return values
 
+    def update(self, name: str, loss: Tensor, drawn: Draw) -> None:
+        """Gradients of a mean over this rank's patches, as its share of the mean over the whole batch, and a step."""
+        optimizer = self.learner.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        (loss * drawn.share).backward()
+        self.ranks.sum_gradients([p for group in optimizer.param_groups for p in group["params"]])
+        optimizer.step()
+
+    def settle(self, done: int) -> None:
+        self.learner.settle(self.average or self.model, self.patches, done, self.steps)
+
     def validate(self, validator: Validator, step: int) -> dict[str, float]:
         """Scores the weights after `step` steps, and keeps them if they are the best so far."""
+        self.settle(step)
         weights = self.average or self.model
-        self.fit_correlation(done=step)
         result = self.last_validation = validator.score(weights, step)
         best = self.best_validation
         if math.isfinite(result.score) and (best is None or result.score < best.score):
             self.best_validation = result
-            self.best.load_state_dict(_without_critic(weights))
+            self.best.load_state_dict(weights.state_dict())
         return {"kld_nm": result.kld_nm, "acf_error": result.acf_error}
 
-    def fit_correlation(self, done: int = 0) -> None:
-        """Fits the filter to the flow as it is now, unless in `done` steps a generator has trained on the last one."""
-        begins = generator_begins(self.config, self.steps)
-        weights = self.average or self.model
-        if weights.correlation is None or (begins is not None and done > begins):
-            return
-        fit_correlation(weights, self.sampler, self.config.seed)
-        assert self.model.correlation is not None
-        self.model.correlation.table.copy_(weights.correlation.table)
-
     def outcome(self) -> Trained:
-        if self.config.keep == "best" and self.best_validation is not None:
-            return Trained(self.best.eval(), self.best_validation)
-        self.fit_correlation(done=self.steps)
-        self.best.load_state_dict(_without_critic(self.average or self.model))
-        return Trained(self.best.eval(), self.last_validation)
+        if self.recipe.keep == "best" and self.best_validation is not None:
+            return Trained(self.best.eval(), self.best_validation, self.seconds)
+        self.settle(self.steps)
+        self.best.load_state_dict((self.average or self.model).state_dict())
+        return Trained(self.best.eval(), self.last_validation, self.seconds)
 
 
-def _without_critic(model: NMFlowGAN) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("critic.")}
+def _on(module: M, device: str) -> M:
+    # torch's stubs leave this form of Module.to out
+    placed: M = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed

@@ -16,7 +16,7 @@ from noisegen.datasets.pairs import Pair, load_pair
 from noisegen.errors import InputError, UsageError
 from noisegen.evaluation.noise_eval import central_crop, evaluate_noise
 from noisegen.models import prepare_for_synthesis
-from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.learning import LearnedModel
 from noisegen.png import encode_png
 from noisegen.training.distributed import Ranks
 
@@ -104,7 +104,7 @@ class Validator:
         mine = set(conditions[ranks.rank :: ranks.size])
         self.pairs = [square for square in squares if (square.dataset or "", square.condition) in mine]
 
-    def score(self, model: NMFlowGAN, step: int) -> Validation:
+    def score(self, model: LearnedModel, step: int) -> Validation:
         """The scores of a model after `step` steps, the same on every rank.
 
         Raises:
@@ -128,7 +128,7 @@ class Validator:
 
 
 @contextmanager
-def _training_goes_on(model: NMFlowGAN) -> Iterator[None]:
+def _training_goes_on(model: LearnedModel) -> Iterator[None]:
     """Puts back what synthesis sets for the sake of its own reproducibility, and the model's mode."""
     cudnn, training = torch.backends.cudnn, model.training
     before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32

@@ -16,65 +16,84 @@ from noisegen.models.checkpoint import (
     restore_module,
 )
 from noisegen.models.protocol import NoiseModel, PreparedModel, Randomness
+from noisegen.models.registry import model_type, model_types
 
 if TYPE_CHECKING:
-    from noisegen.models.nm_flowgan.model import NMFlowGAN
+    from noisegen.models.learning import LearnedModel
 
 __all__ = [
     "NoiseModel",
     "PreparedModel",
     "Randomness",
     "checkpoint_licence",
+    "checkpoint_of_model",
     "checkpoint_sha256",
+    "drawing_precision",
     "load_noise_model",
-    "nm_flowgan_checkpoint",
-    "nm_flowgan_from_checkpoint",
+    "model_of_checkpoint",
     "prepare_for_synthesis",
 ]
 
-NM_FLOWGAN = "nm-flowgan"
 
-
-def load_noise_model(source: str | Path = "default", *, device: str = "cpu") -> NMFlowGAN:
-    """Loads a trained noise model in eval mode, float32.
+def load_noise_model(source: str | Path = "default", *, device: str = "cpu") -> LearnedModel:
+    """Loads a trained noise model of any type in eval mode, float32.
 
     Args:
         source: "default" (comes with the package) or a .safetensors checkpoint.
         device: where to put it, for example "cpu" or "cuda".
 
     Raises:
-        UsageError: the file is missing, no checkpoint, or of something else than a noise model.
+        UsageError: the file is missing, no checkpoint, of something else than a noise model, or of a type that needs
+            a package which is not installed.
     """
     path = resolve_checkpoint(source)
-    checkpoint = read_checkpoint(path)
-    if checkpoint.kind != NM_FLOWGAN:
-        raise UsageError(f"{path} holds a {checkpoint.kind}, not a noise model")
-    return nm_flowgan_from_checkpoint(checkpoint, str(path)).to(device)
+    return model_of_checkpoint(read_checkpoint(path), str(path)).to(device)
 
 
-def nm_flowgan_from_checkpoint(checkpoint: Checkpoint, where: str) -> NMFlowGAN:
-    """Builds the model of a checkpoint, with its critic when the weights hold one.
+def model_of_checkpoint(checkpoint: Checkpoint, where: str) -> LearnedModel:
+    """Builds the noise model of a checkpoint.
+
+    Args:
+        checkpoint: of any registered type.
+        where: the file, for messages.
 
     Raises:
-        UsageError: names or shapes of the weights do not fit the stated architecture.
+        UsageError: no such type, or names or shapes of the weights do not fit the stated architecture.
     """
-    from noisegen.models.nm_flowgan.config import config_from_dict
-    from noisegen.models.nm_flowgan.model import NMFlowGAN
-
+    if checkpoint.kind not in model_types():
+        raise UsageError(
+            f"{where} holds a {checkpoint.kind}, not a noise model of a known type ({', '.join(model_types())})"
+        )
+    kind = model_type(checkpoint.kind)
     vocabulary = checkpoint.vocabulary
     if vocabulary is None:
         raise UsageError(f"{where} lists no cameras and ISO settings")
-    has_critic = any(name.startswith("critic.") for name in checkpoint.tensors)
     return restore_module(
-        lambda: NMFlowGAN(config_from_dict(checkpoint.config), vocabulary, critic=has_critic),
-        checkpoint.tensors,
-        where,
+        lambda: kind.model(kind.sizes.from_dict(checkpoint.config), vocabulary), checkpoint.tensors, where
     )
 
 
-def nm_flowgan_checkpoint(model: NMFlowGAN, card: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint of a model as it stands."""
-    return Checkpoint(NM_FLOWGAN, model.config.to_dict(), model.state_dict(), model.vocabulary, card)
+def checkpoint_of_model(kind: str, model: LearnedModel, card: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint of a model of this type as it stands."""
+    return Checkpoint(kind, model.sizes.to_dict(), model.state_dict(), model.vocabulary, card)
+
+
+def drawing_precision(model: NoiseModel, precision: str, device: str) -> str:
+    """The precision that a model's noise is drawn in, see `noisegen.devices.synthesis_precision`.
+
+    Types other than NM-FlowGAN draw in float32.
+
+    Raises:
+        UsageError: the name is not known, or the model does not draw in it.
+    """
+    from noisegen.devices import synthesis_precision
+    from noisegen.models.nm_flowgan.model import NMFlowGAN
+
+    if isinstance(model, NMFlowGAN):
+        return synthesis_precision(precision, device, latent=model.sizes.latent)
+    if precision not in ("auto", "float32"):
+        raise UsageError(f"this model draws its noise in float32, not in {precision}; leave --precision out")
+    return "float32"
 
 
 def prepare_for_synthesis(model: NoiseModel, *, device: str, precision: str = "float32") -> NoiseModel:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -14,7 +16,7 @@ from noisegen.conditions import Condition, Vocabulary
 from noisegen.errors import UsageError
 from noisegen.models.protocol import Randomness
 
-__all__ = ["Batch", "LearnedModel", "Learner", "ModelSizes", "Patches", "Recipe", "Update"]
+__all__ = ["Batch", "LearnedModel", "Learner", "ModelSizes", "Patches", "Recipe", "Update", "rate_at"]
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-        return plain | {"sizes": dict(self.sizes)}
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain | {"sizes": json.loads(json.dumps(dict(self.sizes)))}
 
 
 class LearnedModel(nn.Module, ABC):
@@ -197,6 +199,13 @@ Update = Callable[[str, Tensor], None]
 """`update(name, loss)`: one step of the optimizer of this name by the gradients of a mean over this batch's patches."""
 
 
+def rate_at(schedule: str, step: int, steps: int) -> float:
+    """The factor on the learning rates at a step: "halve" every quarter of the steps, or "cosine" to 2 %."""
+    if schedule == "halve":
+        return 0.5 ** (4 * step // steps)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
 class Learner(ABC):
     """A model under training. The trainer owns the loop: patches, learning rates, averaging, validation, state.
 
@@ -214,27 +223,44 @@ class Learner(ABC):
     titles: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, model: LearnedModel, recipe: Recipe, *, mixed_precision: bool = False) -> None:
+        self.model, self.recipe, self.mixed_precision = model, recipe, mixed_precision
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
 
     def initialise(self, batches: Iterable[Batch]) -> None:  # noqa: B027 (most need none)
         """Sets the weights that a training starts from, by looking at some whole batches."""
 
+    @property
+    def period(self) -> int:
+        """1, or 2 where patches must keep the pixels' positions in a mosaic of so many."""
+        return 1
+
+    def rate(self, step: int, steps: int) -> float:
+        """The factor on the learning rates at a step."""
+        return rate_at(self.recipe.schedule, step, steps)
+
     @abstractmethod
     def step(self, batch: Batch, step: int, steps: int, update: Update) -> dict[str, Tensor]:
-        """Step number `step` (from 0) of `steps`: calls `update` for each optimizer whose turn it is.
+        """Step number `step` (from 0) of `steps`: calls ``update(name, loss)`` for each optimizer whose turn it is.
 
         Returns:
             The losses by name, each a mean over this batch's patches, detached. Empty where nothing was updated.
         """
 
-    def settle(self, weights: LearnedModel, patches: Patches, done: int) -> None:  # noqa: B027 (likewise)
+    def settle(  # noqa: B027 (likewise)
+        self, weights: LearnedModel, patches: Patches, done: int, steps: int
+    ) -> None:
         """Sets what is not learned by gradients but fitted to the other weights, in `weights`.
 
-        Called before `weights` (the averaged ones, or the model's) are validated or kept.
+        Called before `weights` (the averaged ones, or the model's) are validated or kept, and before the steps of
+        `settles_before`.
 
         Args:
             weights: changed in place.
             patches: of the training pairs.
-            done: steps done.
+            done, steps: steps done, and steps in all.
         """
+
+    def settles_before(self, steps: int) -> Collection[int]:
+        """Numbers of the steps, of `steps`, that need what `settle` sets."""
+        return ()

@@ -83,8 +83,8 @@ def import_official(path: Path) -> Checkpoint:
 def _import_noise_model(
     generator: Mapping[str, Tensor], critic: Mapping[str, Tensor], path: Path
 ) -> Checkpoint:
-    from noisegen.models import nm_flowgan_checkpoint, nm_flowgan_from_checkpoint
-    from noisegen.models.nm_flowgan.config import NMFlowGANConfig
+    from noisegen.models import checkpoint_of_model, model_of_checkpoint
+    from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 
     rows, channels = generator["bijectors.3.log_scale"].shape
     if rows != len(OFFICIAL_CAMERAS) * len(OFFICIAL_ISOS):
@@ -92,7 +92,7 @@ def _import_noise_model(
             f"{path} has {rows} conditions; the authors' model has {len(OFFICIAL_ISOS)} ISO settings x "
             f"{len(OFFICIAL_CAMERAS)} cameras, and the file does not name them"
         )
-    config = NMFlowGANConfig(
+    config = NMFlowGANSizes(
         channels=channels,
         unet_width=generator["generator.down_path.0.block.0.weight"].shape[0],
         unet_depth=len({k.split(".")[2] for k in generator if k.startswith("generator.down_path.")}),
@@ -110,7 +110,7 @@ def _import_noise_model(
         "licence": "the authors' (MIT for their code; SIDD's terms for its pictures)",
     }
     checkpoint = Checkpoint("nm-flowgan", config.to_dict(), tensors, vocabulary, card)
-    return nm_flowgan_checkpoint(nm_flowgan_from_checkpoint(checkpoint, str(path)), card)
+    return checkpoint_of_model("nm-flowgan", model_of_checkpoint(checkpoint, str(path)), card)
 
 
 def _import_denoiser(weights: Mapping[str, Tensor], path: Path) -> Checkpoint:

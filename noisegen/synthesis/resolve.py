@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from noisegen.condition_draw import read_condition_draw
-from noisegen.devices import cuda_devices, resolve_device, synthesis_precision
+from noisegen.devices import cuda_devices, resolve_device
 from noisegen.errors import InputError, UsageError
 from noisegen.manifest import Manifest
 from noisegen.models import (
     checkpoint_licence,
     checkpoint_sha256,
+    drawing_precision,
     load_noise_model,
     prepare_for_synthesis,
 )
-from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.protocol import NoiseModel
 from noisegen.remote import as_place, is_url, local_copy, parent_url
 from noisegen.synthesis.choices import OutputChoice
 from noisegen.synthesis.engine import Engine, keep_freed_memory
@@ -134,8 +135,7 @@ def resolved_build(
     with local_copy(manifest) as manifest_file, local_copy(model) as model_file:
         photographs = Manifest.open(manifest_file, root=root, allow_outside=allow_outside)
         noise_model = _load(model_file, config)
-        latent = noise_model.config.latent
-        config = replace(config, precision=synthesis_precision(precision, device, latent=latent))
+        config = replace(config, precision=drawing_precision(noise_model, precision, device))
         devices = cuda_devices(device) if config.device == "cuda" else [device]
         engine = _make_engine(noise_model, config, devices)
         if conditions is not None:
@@ -167,7 +167,7 @@ def _recorded(name: str, value: object) -> object:
     return value
 
 
-def _load(model: str | Path, config: BuildConfig) -> NMFlowGAN:
+def _load(model: str | Path, config: BuildConfig) -> NoiseModel:
     noise_model = load_noise_model(model)
     try:
         noise_model.vocabulary.resolve(noise_model.vocabulary.draw(0, "", 0, config.camera, config.iso))
@@ -176,7 +176,7 @@ def _load(model: str | Path, config: BuildConfig) -> NMFlowGAN:
     return noise_model
 
 
-def _make_engine(model: NMFlowGAN, config: BuildConfig, devices: Sequence[str]) -> Engine:
+def _make_engine(model: NoiseModel, config: BuildConfig, devices: Sequence[str]) -> Engine:
     """The engine on all of the devices."""
     if config.device == "cpu":
         keep_freed_memory()

@@ -23,7 +23,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from synthesis_fixtures import photograph, tiny_model
 
-from noisegen.models import nm_flowgan_checkpoint
+from noisegen.models import checkpoint_of_model
 from noisegen.models.checkpoint import write_checkpoint
 from noisegen.png import encode_png
 
@@ -127,8 +127,8 @@ def checkpoint_seeds() -> list[bytes]:
     sizes = {"channels": 3, "layers": 3, "width": 4, "bit_depth": 8}
     seeds = []
     for checkpoint in (
-        nm_flowgan_checkpoint(tiny_model(), {"training": "none"}),
-        nm_flowgan_checkpoint(tiny_model(channels=1, bit_depth=12), {}),
+        checkpoint_of_model("nm-flowgan", tiny_model(), {"training": "none"}),
+        checkpoint_of_model("nm-flowgan", tiny_model(channels=1, bit_depth=12), {}),
         Checkpoint("dncnn", sizes, DnCNN(**sizes).state_dict()),
     ):
         with tempfile.TemporaryDirectory() as folder:

@@ -25,10 +25,10 @@ from PIL import Image
 from scene import arguments_parser, build_here, contents, finish, leftovers, workplace
 from synthesis_fixtures import VOCABULARY, Workplace, command, photograph, save_photograph
 
-from noisegen.models import nm_flowgan_checkpoint
+from noisegen.models import checkpoint_of_model
 from noisegen.models.checkpoint import write_checkpoint
-from noisegen.models.nm_flowgan.config import PRESETS
 from noisegen.models.nm_flowgan.model import NMFlowGAN
+from noisegen.models.nm_flowgan.sizes import PRESETS
 
 LIMIT_SECONDS = 10.0
 
@@ -64,7 +64,7 @@ def slow_model(root: Path) -> Case:
     save_photograph(root / "photo.png", photograph(1024, 1024))
     with torch.random.fork_rng():
         model = NMFlowGAN(PRESETS["paper"], VOCABULARY)
-    write_checkpoint(root / "model.safetensors", nm_flowgan_checkpoint(model, {}))
+    write_checkpoint(root / "model.safetensors", checkpoint_of_model("nm-flowgan", model, {}))
     return _one_photograph(root, "photo.png", "1024")
 
 

@@ -7,18 +7,18 @@ import ctypes
 import torch
 from torch import Tensor
 
-from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.correlation import convolve_squares, filter_latent
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, Signal, Structure
+from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 from noisegen.native.convolution import LARGEST_KERNEL, Convolution, Network, filter_squares
 from noisegen.native.flow import Flow, Rendering
 
 __all__ = ["CompiledFilter", "CompiledFlow", "can_compile"]
 
 
-def can_compile(config: NMFlowGANConfig) -> bool:
+def can_compile(sizes: NMFlowGANSizes) -> bool:
     """Whether there are kernels for the filter of such a model, and for its flow if it `can_fuse`."""
-    return config.latent and config.filter_size <= LARGEST_KERNEL
+    return sizes.latent and sizes.filter_size <= LARGEST_KERNEL
 
 
 class CompiledFilter:

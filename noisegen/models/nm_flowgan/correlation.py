@@ -25,7 +25,7 @@ class CorrelationFilter(nn.Module):
     Pixels are taken in squares, each position in the square with a filter of its own: behind a Bayer mosaic noise is
     not the same at all pixels, but at every second one.
 
-    `table` is not trained by gradients, it is fitted (`noisegen.fitting.correlation`).
+    `table` is not trained by gradients, it is fitted (`noisegen.models.nm_flowgan.correlation_fit`).
 
     Args:
         rows: number of (ISO, camera) pairs.

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from noisegen.conditions import Vocabulary
 from noisegen.models.condition_codes import ConditionCode, ConditionTable, ResidualEncoder
-from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
     IntensityCurve,
@@ -18,6 +17,7 @@ from noisegen.models.nm_flowgan.layers import (
     TailWeight,
     ToneCurve,
 )
+from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 from noisegen.models.nm_flowgan.transform import NoiseTransform
 
 __all__ = ["PixelFlow", "fold_inverse"]
@@ -31,46 +31,44 @@ class PixelFlow(nn.Module):
     of 2**bit_depth grey levels, the clean one dequantized (see `NMFlowGAN.dequantize`).
     """
 
-    def __init__(self, config: NMFlowGANConfig, vocabulary: Vocabulary) -> None:
+    def __init__(self, sizes: NMFlowGANSizes, vocabulary: Vocabulary) -> None:
         super().__init__()
         rows = len(vocabulary.isos) * len(vocabulary.cameras)
-        channels, shift = config.channels, config.shift
+        channels, shift = sizes.channels, sizes.shift
 
         def encoder(out: int) -> nn.Module:
-            if config.condition_encoder == "table":
+            if sizes.condition_encoder == "table":
                 return ConditionTable(rows, out)
             return ResidualEncoder(len(vocabulary.isos) + len(vocabulary.cameras), out)
 
         layers: list[nn.Module] = []
-        for _ in range(config.flow_blocks):
-            if config.structure:
+        for _ in range(sizes.flow_blocks):
+            if sizes.structure:
                 layers.append(
                     StructureAware(
                         encoder((1 + shift) * channels),
                         channels,
-                        config.structure_width,
-                        config.structure_depth,
-                        config.structure_stride,
+                        sizes.structure_width,
+                        sizes.structure_depth,
+                        sizes.structure_stride,
                         shift,
-                        ConditionTable(
-                            rows, 2 * config.structure_width * (config.structure_depth + 1), std=0.0
-                        )
-                        if config.structure_modulated
+                        ConditionTable(rows, 2 * sizes.structure_width * (sizes.structure_depth + 1), std=0.0)
+                        if sizes.structure_modulated
                         else None,
                     )
                 )
-            if config.signal:
+            if sizes.signal:
                 layers.append(
                     SignalDependent(
-                        encoder(channels), channels, config.signal_widths, config.signal_norm, shift
+                        encoder(channels), channels, sizes.signal_widths, sizes.signal_norm, shift
                     )
                 )
-            if config.intensity_knots:
-                layers.append(IntensityCurve(rows, config.intensity_knots))
-            layers.append(ConditionalLinear(rows, channels, shift, config.period))
+            if sizes.intensity_knots:
+                layers.append(IntensityCurve(rows, sizes.intensity_knots))
+            layers.append(ConditionalLinear(rows, channels, shift, sizes.period))
         self.layers = nn.ModuleList(layers)
-        self.tone = ToneCurve(len(vocabulary.cameras)) if config.tone else None
-        self.tails = TailWeight(rows, channels) if config.tails else None
+        self.tone = ToneCurve(len(vocabulary.cameras)) if sizes.tone else None
+        self.tails = TailWeight(rows, channels) if sizes.tails else None
 
     def at(self, clean: Tensor, code: ConditionCode) -> NoiseTransform:
         """The flow's map between noise and latent for these clean pictures and conditions."""

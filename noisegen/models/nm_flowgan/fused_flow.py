@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisegen.models.condition_codes import ConditionCode
-from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.flow import PixelFlow
 from noisegen.models.nm_flowgan.layers import (
     ConditionalLinear,
@@ -24,6 +23,7 @@ from noisegen.models.nm_flowgan.layers import (
     pixel_shuffle,
     repeat,
 )
+from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 from noisegen.models.nm_flowgan.transform import SMALLEST
 
 __all__ = ["Curve", "FusedFlow", "Signal", "Structure", "can_fuse"]
@@ -32,9 +32,9 @@ __all__ = ["Curve", "FusedFlow", "Signal", "Structure", "can_fuse"]
 CHUNK = 8192
 
 
-def can_fuse(config: NMFlowGANConfig) -> bool:
+def can_fuse(sizes: NMFlowGANSizes) -> bool:
     """Whether `FusedFlow` can stand for the flow of such a model."""
-    return config.latent and not config.shift and not config.signal_norm
+    return sizes.latent and not sizes.shift and not sizes.signal_norm
 
 
 class FusedFlow:

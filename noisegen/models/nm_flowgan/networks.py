@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from noisegen.conditions import Vocabulary
 from noisegen.models.condition_codes import ConditionCode, ConditionTable
-from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.layers import pixel_shuffle, pixel_unshuffle
+from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 
 __all__ = ["Critic", "SpatialGenerator"]
 
@@ -27,13 +27,13 @@ class SpatialGenerator(nn.Module):
     concatenation, two 3x3 convolutions; a 1x1 convolution at the end; plus its input.
     """
 
-    def __init__(self, config: NMFlowGANConfig, vocabulary: Vocabulary) -> None:
+    def __init__(self, sizes: NMFlowGANSizes, vocabulary: Vocabulary) -> None:
         super().__init__()
-        channels = config.channels
-        widths = [config.unet_width * 2**level for level in range(config.unet_depth)]
-        self.stride = config.unet_stride
-        self.align = self.stride * 2 ** (config.unet_depth - 1)
-        self.conditional = config.conditional
+        channels = sizes.channels
+        widths = [sizes.unet_width * 2**level for level in range(sizes.unet_depth)]
+        self.stride = sizes.unet_stride
+        self.align = self.stride * 2 ** (sizes.unet_depth - 1)
+        self.conditional = sizes.conditional
         squares = channels * self.stride**2
         inputs = 2 * squares if self.conditional else squares
         self.down = nn.ModuleList(
@@ -106,14 +106,14 @@ class Critic(nn.Module):
     The paper's patch is 96x96; other sizes are averaged to the 3x3 grid that the classifier expects.
     """
 
-    def __init__(self, config: NMFlowGANConfig, vocabulary: Vocabulary) -> None:
+    def __init__(self, sizes: NMFlowGANSizes, vocabulary: Vocabulary) -> None:
         super().__init__()
-        width = config.critic_width
+        width = sizes.critic_width
         rows = len(vocabulary.isos) * len(vocabulary.cameras)
-        self.condition = ConditionTable(rows, width, std=0.1) if config.conditional else None
+        self.condition = ConditionTable(rows, width, std=0.1) if sizes.conditional else None
         widths = [width * m for m in (1, 2, 2, 4, 4, 8, 8, 8, 8)]
         # As in the published code, no activation follows the first convolution.
-        self.first = nn.Conv2d(2 * config.channels, width, 7, padding=3)
+        self.first = nn.Conv2d(2 * sizes.channels, width, 7, padding=3)
         layers: list[nn.Module] = []
         before = width
         for index, after in enumerate(widths):

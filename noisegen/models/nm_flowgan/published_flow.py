@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from noisegen.models.condition_codes import ConditionCode
-from noisegen.models.nm_flowgan.config import NMFlowGANConfig
 from noisegen.models.nm_flowgan.flow import PixelFlow
 from noisegen.models.nm_flowgan.layers import ConditionalLinear, SignalDependent, StructureAware
+from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 from noisegen.native.convolution import Convolution, Network
 from noisegen.native.published import AffineLayer, Norm, Signal, pixel_noise, structure
 
@@ -28,23 +28,23 @@ class PublishedFlow:
     Args:
         kernels: the library.
         flow: of a configuration that `fits`; in float64 its constants come out the same on every processor.
-        config: of the model.
+        sizes: of the model.
         code: the condition of one picture.
         unit: pixel values that make 1 for the generator.
     """
 
     def __init__(
-        self, kernels: ctypes.CDLL, flow: PixelFlow, config: NMFlowGANConfig, code: ConditionCode, unit: float
+        self, kernels: ctypes.CDLL, flow: PixelFlow, sizes: NMFlowGANSizes, code: ConditionCode, unit: float
     ) -> None:
         self.kernels = kernels
-        self.levels, self.unit = config.levels, unit
+        self.levels, self.unit = sizes.levels, unit
         self.layers = [self._layer(layer, code) for layer in flow.layers]
 
     @staticmethod
-    def fits(config: NMFlowGANConfig) -> bool:
+    def fits(sizes: NMFlowGANSizes) -> bool:
         """Whether the kernels can run the flow of such a model."""
-        plain = config.shift and not (config.latent or config.intensity_knots or config.tone or config.tails)
-        return plain and config.period == 1
+        plain = sizes.shift and not (sizes.latent or sizes.intensity_knots or sizes.tone or sizes.tails)
+        return plain and sizes.period == 1
 
     def __call__(self, clean: Tensor, uniform: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
         """What the generator gets and the clean picture in whole levels, from three float32 [C, H, W]."""

@@ -55,7 +55,7 @@ class FusedNMFlowGAN:
     """
 
     def __init__(self, model: NMFlowGAN, device: str, dtype: torch.dtype = torch.float32) -> None:
-        self.config = model.config
+        self.sizes = model.sizes
         self.dtype = dtype
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.model.critic = None
@@ -72,10 +72,10 @@ class FusedNMFlowGAN:
                 assert isinstance(first, nn.Sequential) and isinstance(first[0], nn.Conv2d)
                 pad_inputs(first[0], CUDA_CHANNELS)
                 pad_outputs(generator.last, CUDA_CHANNELS)
-        compiled = on_cpu and (can_compile(self.config) or PublishedFlow.fits(self.config))
+        compiled = on_cpu and (can_compile(self.sizes) or PublishedFlow.fits(self.sizes))
         self.kernels = native.library() if compiled else None
         self.exact = None if self.kernels is None else _exact(model)
-        if dtype == torch.float16 and not can_fuse(model.config):
+        if dtype == torch.float16 and not can_fuse(model.sizes):
             for part in self.model.flow.layers:
                 if isinstance(part, StructureAware):
                     part.body.half()
@@ -87,11 +87,11 @@ class FusedNMFlowGAN:
 
     @property
     def channels(self) -> int:
-        return self.config.channels
+        return self.sizes.channels
 
     @property
     def bit_depth(self) -> int:
-        return self.config.bit_depth
+        return self.sizes.bit_depth
 
     @property
     def alignment(self) -> int:
@@ -124,9 +124,9 @@ class FusedNMFlowGAN:
     @torch.inference_mode()
     def render(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
         """See `PreparedModel.render`."""
-        render = self.from_latents if self.config.latent else self.as_published
+        render = self.from_latents if self.sizes.latent else self.as_published
         noisy = render(clean, noise, constants)
-        return noisy.floor_().clamp_(0, self.config.levels - 1)
+        return noisy.floor_().clamp_(0, self.sizes.levels - 1)
 
     def _published(
         self, clean: Tensor, condition: Sequence[Condition], noise: Randomness, strength: float
@@ -138,11 +138,11 @@ class FusedNMFlowGAN:
             assert flow is not None
             pixel[index], base[index] = flow(clean[index], noise.uniform[index], noise.normal[index])
         noisy = self._in_levels(self.generate(pixel, clean, None), base, strength)
-        return noisy.floor_().clamp_(0, self.config.levels - 1)
+        return noisy.floor_().clamp_(0, self.sizes.levels - 1)
 
     def _in_levels(self, generated: Tensor, base: Tensor, strength: float) -> Tensor:
         """Noisy pixel values half a level higher, from the generator's output, which is overwritten."""
-        return generated.mul_(strength * PUBLISHED_UNIT * self.config.grey).add_(base).add_(0.5)
+        return generated.mul_(strength * PUBLISHED_UNIT * self.sizes.grey).add_(base).add_(0.5)
 
     def _one_by_one(
         self, clean: Tensor, condition: Sequence[Condition], noise: Randomness, strength: float
@@ -165,9 +165,9 @@ class FusedNMFlowGAN:
         if constants.fused is not None:
             return constants.fused.render(latent, clean, noise.uniform)
         assert constants.affine is not None
-        dequantized = (clean + noise.uniform).div_(self.config.levels)
+        dequantized = (clean + noise.uniform).div_(self.sizes.levels)
         transform = constants.affine.at(dequantized).scaled(constants.strength)
-        return transform.noise(latent).add_(transform.clean).mul_(self.config.levels)
+        return transform.noise(latent).add_(transform.clean).mul_(self.sizes.levels)
 
     def as_published(self, clean: Tensor, noise: Randomness, constants: _Constants) -> Tensor:
         """`NMFlowGAN.steps` in the published order, up to rounding, half a level higher."""
@@ -180,7 +180,7 @@ class FusedNMFlowGAN:
 
     def pixel_noise(self, clean: Tensor, noise: Randomness, constants: _Constants) -> tuple[Tensor, Tensor]:
         """What the generator gets and the clean picture in whole levels, as `NMFlowGAN.pixel_steps`."""
-        levels, unit = self.config.levels, PUBLISHED_UNIT * self.config.grey
+        levels, unit = self.sizes.levels, PUBLISHED_UNIT * self.sizes.grey
         clean, normal, uniform = (
             values.contiguous(memory_format=torch.channels_last)
             for values in (clean, noise.normal, noise.uniform)
@@ -202,7 +202,7 @@ class FusedNMFlowGAN:
         height, width = noise.shape[2:]
         x = noise
         if levels is not None:
-            x = torch.cat([noise, (clean / self.config.levels).sub_(0.5)], dim=1)
+            x = torch.cat([noise, (clean / self.sizes.levels).sub_(0.5)], dim=1)
         bottom, right = -height % generator.align, -width % generator.align
         if bottom or right:
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
@@ -274,28 +274,28 @@ class _Constants:
         self.affine: AffineFlow | None = None
         self.published: PublishedFlow | None = None
         self.correlate: Callable[[Tensor], Tensor] | None = None
-        config = model.config
+        sizes = model.sizes
         if kernels is not None and exact is not None:
             precise = replace(code, onehot=code.onehot.double())
             filter = None
             if exact.correlation is not None:
-                filter = CompiledFilter(kernels, exact.correlation.kernels(precise), config.period)
-            joined = filter if can_fuse(config) and model.generator is None else None
+                filter = CompiledFilter(kernels, exact.correlation.kernels(precise), sizes.period)
+            joined = filter if can_fuse(sizes) and model.generator is None else None
             if joined is None:
                 self.correlate = filter
-            if can_fuse(config):
-                flow = FusedFlow(exact.flow, config.levels, precise, strength)
-                self.fused = CompiledFlow(kernels, flow, config.channels, joined)
-            if not config.latent:
+            if can_fuse(sizes):
+                flow = FusedFlow(exact.flow, sizes.levels, precise, strength)
+                self.fused = CompiledFlow(kernels, flow, sizes.channels, joined)
+            if not sizes.latent:
                 self.published = PublishedFlow(
-                    kernels, exact.flow, config, precise, PUBLISHED_UNIT * config.grey
+                    kernels, exact.flow, sizes, precise, PUBLISHED_UNIT * sizes.grey
                 )
         else:
-            if can_fuse(config):
-                self.fused = FusedFlow(model.flow, config.levels, code, strength)
+            if can_fuse(sizes):
+                self.fused = FusedFlow(model.flow, sizes.levels, code, strength)
             if model.correlation is not None:
                 weights = model.correlation.kernels(code)
-                self.correlate = partial(filter_latent, kernels=weights, period=config.period)
+                self.correlate = partial(filter_latent, kernels=weights, period=sizes.period)
         if self.fused is None and self.published is None:
             self.affine = AffineFlow(model.flow, code)
         generator = model.generator

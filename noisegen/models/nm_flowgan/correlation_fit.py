@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from noisegen.conditions import Condition
-from noisegen.fitting.patches import PatchSampler
+from noisegen.models.learning import Batch, Patches
 from noisegen.models.nm_flowgan.correlation import filter_latent, unit_norm
 from noisegen.models.nm_flowgan.layers import pixel_unshuffle
 from noisegen.models.nm_flowgan.model import NMFlowGAN
@@ -22,8 +20,8 @@ ROUNDS = 4
 REGULAR = 1e-3
 
 
-def fit_correlation(model: NMFlowGAN, sampler: PatchSampler, seed: int) -> None:
-    """Sets the filters of a model whose flow is trained; the same model, pairs and seed give the same filters.
+def fit_correlation(model: NMFlowGAN, patches: Patches) -> None:
+    """Sets the filters of a model whose flow is trained; the same model and patches give the same filters.
 
     For each condition the cross-spectral matrices of the real latents are measured, between all channels and positions
     in a mosaic. The filter is their Hermitian square root. Clipping, rounding and the window change spectra: filtered
@@ -31,8 +29,7 @@ def fit_correlation(model: NMFlowGAN, sampler: PatchSampler, seed: int) -> None:
 
     Args:
         model: with a filter; its table is changed in place.
-        sampler: of the training pairs.
-        seed: of patches and latents.
+        patches: of the training pairs.
     """
     correlation = model.correlation
     assert correlation is not None
@@ -40,7 +37,7 @@ def fit_correlation(model: NMFlowGAN, sampler: PatchSampler, seed: int) -> None:
     training = model.training
     model.eval()
     for condition in model.vocabulary.known:
-        real, transform, normal = _latents(model, sampler, condition, seed)
+        real, transform, normal = _latents(model, patches.of_condition(condition, PATCHES))
         wanted = _spectra(real, period)
         target = wanted
         for _ in range(ROUNDS):
@@ -48,7 +45,7 @@ def fit_correlation(model: NMFlowGAN, sampler: PatchSampler, seed: int) -> None:
             noise = transform.noise(
                 filter_latent(normal, kernels.expand(len(normal), *kernels.shape), period)
             )
-            levels = model.config.levels
+            levels = model.sizes.levels
             noisy = ((transform.clean + noise) * levels).floor().clamp(0, levels - 1)
             made = _spectra(transform.latent((noisy + 0.5) / levels - transform.clean)[0], period)
             lack = spectral_root(made, -0.5)
@@ -60,20 +57,13 @@ def fit_correlation(model: NMFlowGAN, sampler: PatchSampler, seed: int) -> None:
 
 
 @torch.no_grad()
-def _latents(
-    model: NMFlowGAN, sampler: PatchSampler, condition: Condition, seed: int
-) -> tuple[Tensor, NoiseTransform, Tensor]:
+def _latents(model: NMFlowGAN, batch: Batch) -> tuple[Tensor, NoiseTransform, Tensor]:
     """Real latents of random patches, the flow there, and white latents to simulate with."""
-    device = next(model.parameters()).device
-    entropy = np.random.SeedSequence([seed, condition.iso, *condition.camera.encode()])
-    patches = sampler.batch_of(condition, np.random.default_rng(entropy), PATCHES)
-    generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
-    uniform, normal = (draw(patches.clean.shape, generator=generator) for draw in (torch.rand, torch.randn))
-    clean = model.dequantize(patches.clean.to(device), uniform.to(device))
-    transform = model.flow.at(clean, model.encode(patches.conditions))
+    clean = model.dequantize(batch.clean, batch.uniform())
+    transform = model.flow.at(clean, model.encode(batch.conditions))
     # The middle of each level, for simulated noise as for real: it is the flow that is dequantized, not the spectrum.
-    noise = model.dequantize(patches.noisy.to(device), torch.tensor(0.5, device=device)) - clean
-    return transform.latent(noise)[0], transform, normal.to(device)
+    noise = model.dequantize(batch.noisy, torch.full_like(clean, 0.5)) - clean
+    return transform.latent(noise)[0], transform, batch.normal()
 
 
 def _spectra(latent: Tensor, period: int) -> Tensor:

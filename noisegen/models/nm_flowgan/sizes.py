@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from noisegen.errors import UsageError
+from noisegen.models.learning import ModelSizes
 
-__all__ = ["PRESETS", "NMFlowGANConfig", "config_from_dict"]
+__all__ = ["PRESETS", "NMFlowGANSizes"]
 
 
 @dataclass(frozen=True)
-class NMFlowGANConfig:
+class NMFlowGANSizes(ModelSizes):
     """Architecture of an NM-FlowGAN; the defaults are the paper's (arXiv 2312.10112, section III).
 
     Attributes:
-        channels: 1 (grey) or 3 (RGB).
-        bit_depth: 8 to 16; one unit of the flow is 2**bit_depth grey levels.
+        channels, bit_depth: see `ModelSizes`; one unit of the flow is 2**bit_depth grey levels.
         condition_encoder: "residual" is the paper's network on one-hot codes; "table" one learned row per
             (ISO, camera).
         flow_blocks: number of (structure-aware, signal-dependent, conditional linear) triples.
@@ -56,8 +55,6 @@ class NMFlowGANConfig:
         critic_unit: grey levels (8-bit) that count as 1 for the noise at the critic's input.
     """
 
-    channels: int = 3
-    bit_depth: int = 8
     condition_encoder: Literal["residual", "table"] = "residual"
     flow_blocks: int = 2
     structure: bool = True
@@ -84,31 +81,14 @@ class NMFlowGANConfig:
     critic_unit: float = 256.0
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise UsageError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels}")
+        super().__post_init__()
         if self.period not in (1, 2):
             raise UsageError(f"period must be 1 or 2 pixels, not {self.period}")
-        if not 8 <= self.bit_depth <= 16:
-            raise UsageError(f"bit_depth must be 8 to 16, not {self.bit_depth}")
-
-    @property
-    def levels(self) -> float:
-        """Number of grey levels, the scale between pixel values and the flow's units."""
-        return float(2**self.bit_depth)
-
-    @property
-    def grey(self) -> float:
-        """Pixel values in one 8-bit grey level."""
-        return self.levels / 256.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the checkpoint's metadata."""
-        return asdict(self)
 
 
-PRESETS: dict[str, NMFlowGANConfig] = {
-    "paper": NMFlowGANConfig(),
-    "compact": NMFlowGANConfig(
+PRESETS: dict[str, NMFlowGANSizes] = {
+    "paper": NMFlowGANSizes(),
+    "compact": NMFlowGANSizes(
         condition_encoder="table",
         flow_blocks=1,
         structure_width=24,
@@ -132,17 +112,3 @@ PRESETS: dict[str, NMFlowGANConfig] = {
 PRESETS["hybrid"] = replace(
     PRESETS["compact"], generator=True, unet_width=24, unet_depth=2, unet_stride=2, conditional=True
 )
-
-
-def config_from_dict(values: Mapping[str, Any]) -> NMFlowGANConfig:
-    """The configuration stored in a checkpoint.
-
-    Raises:
-        UsageError: a field is unknown or missing, so the file comes from another version.
-    """
-    fields = NMFlowGANConfig().to_dict()
-    if set(values) != set(fields):
-        odd = sorted(set(values) ^ set(fields))
-        raise UsageError(f"checkpoint configuration does not fit this version of noisegen: {', '.join(odd)}")
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return NMFlowGANConfig(**plain)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from noisegen.fitting.config import TrainConfig
+from noisegen.models.learning import rate_at
+from noisegen.models.nm_flowgan.recipes import NMFlowGANRecipe
 
 __all__ = ["Turn", "generator_begins", "turn_at"]
 
@@ -25,7 +25,7 @@ class Turn:
     rate: float
 
 
-def turn_at(config: TrainConfig, step: int, steps: int) -> Turn:
+def turn_at(config: NMFlowGANRecipe, step: int, steps: int) -> Turn:
     """The turn of step number `step` (from 0) of `steps`.
 
     The critic takes every step from `adversarial_from` on; flow and generator every `generator_every`-th (section
@@ -38,23 +38,22 @@ def turn_at(config: TrainConfig, step: int, steps: int) -> Turn:
     if config.strategy == "two-stage":
         first = _first_stage(config, steps)
         if step < first:
-            return Turn(True, False, False, _rate(config, step, first))
-        return Turn(False, recurring, adversarial, _rate(config, step - first, steps - first))
-    return Turn(recurring and has_flow, recurring and has_generator, adversarial, _rate(config, step, steps))
+            return Turn(True, False, False, rate_at(config.schedule, step, first))
+        return Turn(False, recurring, adversarial, rate_at(config.schedule, step - first, steps - first))
+    return Turn(
+        recurring and has_flow,
+        recurring and has_generator,
+        adversarial,
+        rate_at(config.schedule, step, steps),
+    )
 
 
-def generator_begins(config: TrainConfig, steps: int) -> int | None:
+def generator_begins(config: NMFlowGANRecipe, steps: int) -> int | None:
     """The step from which a generator trains; None where there is none."""
     if not config.has_generator:
         return None
     return _first_stage(config, steps) if config.strategy == "two-stage" else 0
 
 
-def _first_stage(config: TrainConfig, steps: int) -> int:
+def _first_stage(config: NMFlowGANRecipe, steps: int) -> int:
     return min(max(round(config.flow_share * steps), 1), steps - 1)
-
-
-def _rate(config: TrainConfig, step: int, steps: int) -> float:
-    if config.schedule == "halve":
-        return 0.5 ** (4 * step // steps)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from noisegen.fitting.draws import Draw
 from noisegen.models.condition_codes import ConditionCode, ConditionTable
+from noisegen.models.learning import Batch
 from noisegen.models.nm_flowgan.layers import (
     NEAR,
     ConditionalLinear,
@@ -24,7 +24,7 @@ __all__ = ["initialise_flow"]
 ENOUGH = 500
 
 
-def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bool = True) -> None:
+def initialise_flow(model: NMFlowGAN, draws: Iterable[Batch], *, by_condition: bool = True) -> None:
     """Starts the flow with latents of zero mean and unit variance per condition.
 
     The signal- and structure-aware layers start near the identity; the last conditional linear layer's table takes
@@ -76,7 +76,7 @@ def initialise_flow(model: NMFlowGAN, draws: Iterable[Draw], *, by_condition: bo
             last.bias.copy_(torch.where(seen, -mean / deviation, last.bias))
 
 
-def _initialise_curve(model: NMFlowGAN, layer: IntensityCurve, draws: Sequence[Draw]) -> None:
+def _initialise_curve(model: NMFlowGAN, layer: IntensityCurve, draws: Sequence[Batch]) -> None:
     """The relative deviation of latents near each knot's clean value; where pixels are few, that of the next knot."""
     rows, knots = layer.knots.shape
     channels = model.channels
@@ -84,7 +84,7 @@ def _initialise_curve(model: NMFlowGAN, layer: IntensityCurve, draws: Sequence[D
     for drawn in draws:
         code = model.encode(drawn.conditions)
         squares = _latent(model, drawn, code).flatten(2).square()
-        position = (drawn.clean / (model.config.levels - 1) * (knots - 1)).round().long().flatten(2)
+        position = (drawn.clean / (model.sizes.levels - 1) * (knots - 1)).round().long().flatten(2)
         for total, values in zip(sums, (torch.ones_like(squares), squares), strict=True):
             zeros = torch.zeros(len(squares), channels, knots, device=squares.device)
             total.index_add_(0, code.row, zeros.scatter_add_(2, position, values))
@@ -99,5 +99,5 @@ def _initialise_curve(model: NMFlowGAN, layer: IntensityCurve, draws: Sequence[D
     layer.knots.copy_(torch.where(seen, -0.5 * nearest.clamp(min=1e-4).log() / NEAR, layer.knots))
 
 
-def _latent(model: NMFlowGAN, drawn: Draw, code: ConditionCode) -> Tensor:
+def _latent(model: NMFlowGAN, drawn: Batch, code: ConditionCode) -> Tensor:
     return model.likelihood(drawn.noisy, drawn.clean, code, drawn.uniform(), drawn.uniform()).latent
