@@ -93,8 +93,8 @@ class NecaRecipe(Recipe):
 
 
 RECIPES = {
-    # Noise of most cameras is of order one in units of 16 grey levels, for the networks and for the critics.
-    # Squared errors grow 256 times from the published unit to this one, and scores 16 times.
+    # Noise of most cameras is of order one in units of 16 grey levels, for the networks and for the critics. Squared
+    # errors grow 256 times from the published unit to this one, and scores 16 times: the level heeds its error more.
     "compact": NecaRecipe(
         NecaSizes(
             gain_width=16,
@@ -110,7 +110,7 @@ RECIPES = {
         patch=64,
         generator_lr=1e-3,
         critic_lr=5e-4,
-        adversarial=1.0,
+        betas=(0.5, 0.99),
         adversarial_every=2,
         adversarial_from=120,
         critic_width=16,

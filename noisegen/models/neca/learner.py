@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
-from typing import ClassVar
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisegen.fitting.losses import Score, critic_loss, generator_loss
 from noisegen.models.learning import Batch, LearnedModel, Learner, Patches, Update
+from noisegen.models.losses import Score, critic_loss, generator_loss
 from noisegen.models.neca.config import NecaRecipe
 from noisegen.models.neca.model import GAINS, Neca, NoiseSteps
 from noisegen.models.neca.networks import Critic
@@ -39,26 +39,28 @@ class NecaLearner(Learner):
     The paper trains one camera at a time. Here a batch holds several, and each patch changes the networks of its
     own; those of absent cameras get gradients of 0. The critics, which no checkpoint holds, judge all cameras and are
     told which. Beyond the paper, they see generated noise clipped as a picture clips it, and real noise dequantized;
-    and networks start from the mean noise of their camera.
+    and networks start from the noise of their camera in some batches.
     """
 
-    titles: ClassVar[Mapping[str, str]] = {
-        "gain": "gain: squared error",
-        "level": "noise level: squared error",
-        "regular": "noise level: squared difference from the gain",
-        "generator": "generator: adversarial loss",
-        "critic": "critics: loss with gradient penalty",
-    }
+    titles = MappingProxyType(
+        {
+            "gain": "gain: squared error",
+            "level": "noise level: squared error",
+            "regular": "noise level: squared difference from the gain",
+            "generator": "generator: adversarial loss",
+            "critic": "critics: loss with gradient penalty",
+        }
+    )
 
-    def __init__(self, model: LearnedModel, recipe: NecaRecipe, *, mixed_precision: bool = False) -> None:
-        assert isinstance(model, Neca)
+    model: Neca
+    recipe: NecaRecipe
+
+    def __init__(self, model: Neca, recipe: NecaRecipe, *, mixed_precision: bool = False) -> None:
         super().__init__(model, recipe, mixed_precision=mixed_precision)
-        self.model, self.recipe, self.mixed = model, recipe, mixed_precision
         width, depth = recipe.critic_width, recipe.critic_depth
         cameras, channels = len(model.vocabulary.cameras), model.channels
-        device = next(model.parameters()).device
-        self.whole = Critic(channels, width, depth, cameras).to(device)
-        self.sub = Critic(channels, width, max(depth - 1, 1), cameras).to(device)
+        self.whole = Critic(channels, width, depth, cameras)
+        self.sub = Critic(channels, width, max(depth - 1, 1), cameras)
         self.networks = {"critic": self.whole, "subsampled_critic": self.sub}
         self.optimizers = {
             "generator": torch.optim.Adam(model.parameters(), recipe.generator_lr, recipe.betas),
@@ -68,17 +70,18 @@ class NecaLearner(Learner):
         }
 
     def initialise(self, batches: Iterable[Batch]) -> None:
-        """Starts gain and noise level at the mean standard deviation of the noise of each camera."""
-        deviations: dict[int, list[float]] = defaultdict(list)
+        """Starts gain and noise level from the standard deviations of each camera's noise."""
+        unit = self.model.sizes.noise_unit
+        patches: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for batch in batches:
-            noise = (batch.noisy - batch.clean) / self.model.sizes.noise_unit
+            deviations = ((batch.noisy - batch.clean) / unit).std(dim=(1, 2, 3))
             cameras = self.model.cameras_of(batch.conditions[batch.part])
-            for camera, deviation in zip(cameras, noise.std(dim=(1, 2, 3)).tolist(), strict=True):
-                deviations[camera].append(deviation)
-        for camera, values in deviations.items():
-            start = sum(values) / len(values)
-            self.model.gain.of(camera).start_at(start)
-            self.model.level.of(camera).start_at(start)
+            for camera, noisy, deviation in zip(cameras, batch.noisy, deviations, strict=True):
+                patches[camera].append((noisy / unit, deviation))
+        for camera, found in patches.items():
+            noisy, deviation = (torch.stack(values) for values in zip(*found, strict=True))
+            self.model.gain.of(camera).start_at(noisy, deviation)
+            self.model.level.of(camera).start_at(float(deviation.mean()))
 
     def step(self, batch: Batch, step: int, steps: int, update: Update) -> dict[str, Tensor]:
         """See `Learner.step`: the critics, then the generator, whose three networks learn together."""
@@ -86,7 +89,7 @@ class NecaLearner(Learner):
         model.train()
         cameras = model.cameras_of(batch.conditions[batch.part])
         noise = (batch.noisy - batch.clean) / model.sizes.noise_unit
-        with torch.autocast(noise.device.type, torch.bfloat16, enabled=self.mixed):
+        with torch.autocast(noise.device.type, torch.bfloat16, enabled=self.mixed_precision):
             gain = model.estimate_gain(batch.noisy, cameras).float()
             made = model.noise_steps(batch.clean, gain, batch.normal(), cameras)
         losses: dict[str, Tensor] = {}
@@ -145,7 +148,7 @@ class NecaLearner(Learner):
         return noise[:, :, ::stride, ::stride]
 
     @torch.no_grad()
-    def settle(self, weights: LearnedModel, patches: Patches, done: int) -> None:
+    def settle(self, weights: LearnedModel, patches: Patches, done: int, steps: int) -> None:
         """Stores gains of each camera and ISO: means over groups of patches.
 
         A photograph's gain is the mean over its area, which varies much less than the gains of its patches do.

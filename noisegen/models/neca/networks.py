@@ -16,6 +16,8 @@ __all__ = ["CorrelationNet", "Critic", "GainNet", "LevelNet", "PerCamera"]
 # 8-bit grey levels: of the noise of a model that has seen none, and below which the output of NCNet is confined.
 STARTING_NOISE = 16.0
 LARGEST_NOISE = 256.0
+# Bound of weights that start small
+SMALL = 1e-3
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -45,11 +47,17 @@ class PerCamera(nn.Module, Generic[N]):
         return torch.cat(parts)[places.to(parts[0].device)]
 
 
-def _he(conv: nn.Conv2d) -> nn.Conv2d:
-    """Lets a convolution keep the variance of what a ReLU hands it (He et al. 2015)."""
+def _he(conv: nn.Conv2d, *, blind: bool = False) -> nn.Conv2d:
+    """Lets a convolution keep the variance of what a ReLU hands it (He et al. 2015).
+
+    A blind one sees no brightness: its filters have a sum of 0.
+    """
     # where a checkpoint is about to be read, drawing would only load PyTorch's compiler, which takes seconds
     if not conv.weight.is_meta:
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        with torch.no_grad():
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            if blind:
+                conv.weight -= conv.weight.mean(dim=(2, 3), keepdim=True)
     return conv
 
 
@@ -57,17 +65,15 @@ class GainNet(nn.Module):
     """GENet: one number for the noise level of a whole noisy picture, its gain.
 
     A 7x7 convolution, `gain_depth` - 2 of 3x3, each with ReLU; the mean over the picture; a linear layer. The first
-    filters start blind to brightness, with a sum of 0 (chosen here).
+    filters start blind to brightness (chosen here).
     """
 
     def __init__(self, sizes: NecaSizes) -> None:
         super().__init__()
         width = sizes.gain_width
-        # zeros around a picture would be edges to such filters
-        first = _he(nn.Conv2d(sizes.channels, width, 7, padding=3, padding_mode="replicate"))
-        with torch.no_grad():
-            first.weight -= first.weight.mean(dim=(2, 3), keepdim=True)
-        layers: list[nn.Module] = [first, nn.ReLU()]
+        # zeros around a picture would be edges to blind filters
+        first = nn.Conv2d(sizes.channels, width, 7, padding=3, padding_mode="replicate")
+        layers: list[nn.Module] = [_he(first, blind=True), nn.ReLU()]
         for _ in range(sizes.gain_depth - 2):
             layers += [_he(nn.Conv2d(width, width, 3, padding=1)), nn.ReLU()]
         self.body = nn.Sequential(*layers)
@@ -75,19 +81,29 @@ class GainNet(nn.Module):
 
     def forward(self, noisy: Tensor) -> Tensor:
         """[B, C, H, W] in units of noise -> [B, 1] in the same units."""
-        return self.head(self.body(noisy).mean(dim=(2, 3)))
+        return self.head(self.features(noisy))
 
-    def start_at(self, noise: float) -> None:
-        """Makes `noise` (in units of noise) the estimate where nothing is seen."""
-        with torch.no_grad():
-            self.head.bias.fill_(noise)
+    def features(self, noisy: Tensor) -> Tensor:
+        """What the gain is linear in, [B, gain_width], at least 0."""
+        return self.body(noisy).mean(dim=(2, 3))
+
+    @torch.no_grad()
+    def start_at(self, noisy: Tensor, deviation: Tensor) -> None:
+        """Sets the linear layer to a line from the sum of the features to these standard deviations [B] of noise."""
+        total = self.features(noisy).sum(dim=1)
+        offset = total - total.mean()
+        slope = (offset * deviation).sum() / offset.square().sum().clamp(min=1e-12)
+        slope = slope.clamp(min=0)
+        self.head.weight.fill_(slope)
+        self.head.bias.fill_(deviation.mean() - slope * total.mean())
 
 
 class LevelNet(nn.Module):
     """NPNet: the noise level of each pixel and channel from the clean picture and the gain.
 
     A 7x7 convolution, then three times a 1x1 convolution, normalisation, multiplication by the gain and leaky ReLU; a
-    1x1 convolution, squared. Edges are replicated, so that any size will do (published: reflected).
+    1x1 convolution, squared. Chosen here: edges are replicated, so that any size will do (published: reflected), and
+    the last weights start small.
     """
 
     def __init__(self, sizes: NecaSizes) -> None:
@@ -96,6 +112,7 @@ class LevelNet(nn.Module):
         self.first = nn.Conv2d(sizes.channels, width, 7, padding=3, padding_mode="replicate")
         self.layers = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(3))
         self.last = nn.Conv2d(width, sizes.channels, 1)
+        nn.init.uniform_(self.last.weight, -SMALL, SMALL)
         self.by_pixel = sizes.level_norm == "pixel"
         self.start_at(STARTING_NOISE / sizes.unit)
 
@@ -115,16 +132,16 @@ class LevelNet(nn.Module):
 
     def start_at(self, noise: float) -> None:
         """Makes `noise` (in units of noise) the level where gain and picture say nothing."""
-        with torch.no_grad():
-            self.last.bias.fill_(noise**0.5)  # type: ignore[union-attr]
+        assert self.last.bias is not None
+        nn.init.constant_(self.last.bias, noise**0.5)
 
 
 class CorrelationNet(nn.Module):
     """NCNet: correlates the noise of neighbours (equation: v = n + U(n), n the independent noise, U a U-Net with tanh).
 
     A stage: two convolutions with ReLU, the very first 7x7, the others 3x3; the first of each further stage has a
-    stride of 2. Up: nearest neighbours, the skipped features, two convolutions. Last a 1x1 convolution, which starts
-    as 0, so that the network starts as the identity (chosen here). The tanh's limits are 256 grey levels.
+    stride of 2. Up: nearest neighbours, the skipped features, two convolutions. Last a 1x1 convolution, whose weights
+    start small, so that the network starts as the identity (chosen here). The tanh's limits are 256 grey levels.
     """
 
     def __init__(self, sizes: NecaSizes) -> None:
@@ -138,7 +155,7 @@ class CorrelationNet(nn.Module):
         self.up = nn.ModuleList(_block(3 * narrow, narrow) for narrow in reversed(widths[:-1]))
         self.last = nn.Conv2d(widths[0], channels, 1)
         for parameter in self.last.parameters():
-            nn.init.zeros_(parameter)
+            nn.init.uniform_(parameter, -SMALL, SMALL)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Independent noise [B, C, H, W] -> correlated noise, both in units of noise."""
@@ -168,7 +185,8 @@ class Critic(nn.Module):
 
     A 7x7 convolution, with a bias for each camera; `depth` times a 4x4 convolution with a stride of 2, between them 3x3
     ones that double the channels up to eight times the first width; averages in 3x3 fields; two linear layers, 100
-    wide. Leaky ReLU from the first 4x4 one on, no normalisation.
+    wide. Leaky ReLU from the first 4x4 one on, no normalisation, and no last bias, on which no difference of two
+    scores depends.
     """
 
     def __init__(self, channels: int, width: int, depth: int, cameras: int) -> None:
@@ -184,7 +202,9 @@ class Critic(nn.Module):
             layers += [nn.Conv2d(after, after, 4, 2, padding=1), nn.LeakyReLU(0.2)]
             before = after
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Linear(9 * before, 100), nn.LeakyReLU(0.2), nn.Linear(100, 1))
+        self.classifier = nn.Sequential(
+            nn.Linear(9 * before, 100), nn.LeakyReLU(0.2), nn.Linear(100, 1, bias=False)
+        )
 
     def forward(self, noise: Tensor, cameras: Tensor) -> Tensor:
         """Noise [B, C, H, W] in its units and the cameras' numbers, int64 [B] -> [B, 1]."""
