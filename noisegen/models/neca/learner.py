@@ -26,7 +26,7 @@ GROUP = 16
 
 
 class NecaLearner(Learner):
-    """Losses of the paper (section 4), with v the real noise of a patch and its networks' outputs as in `Neca`:
+    """The losses of the authors' implementation, with v the real noise of a patch and the networks' outputs of `Neca`:
 
         gain         (g - std(v))^2
         level        mean (s - S)^2, S the standard deviation of v in the 7x7 pixels around
@@ -38,8 +38,9 @@ class NecaLearner(Learner):
 
     The paper trains one camera at a time. Here a batch holds several, and each patch changes the networks of its
     own; those of absent cameras get gradients of 0. The critics, which no checkpoint holds, judge all cameras and are
-    told which. Beyond the paper, they see generated noise clipped as a picture clips it, and real noise dequantized;
-    and networks start from the noise of their camera in some batches.
+    told which. Beyond the published training, they see generated noise clipped as a picture clips it, and real noise
+    dequantized; and networks start from the noise of their camera in some batches. The denoiser that the authors can
+    train jointly is left out.
     """
 
     titles = MappingProxyType(

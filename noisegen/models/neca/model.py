@@ -42,7 +42,7 @@ class NoiseSteps:
 
 
 class Neca(LearnedModel):
-    """The whole pipeline of the paper, with networks of its own for each camera; a `ReferencedModel`.
+    """The whole pipeline of the paper ("W"), with networks of its own for each camera; a `ReferencedModel`.
 
     Of a noisy picture y with the clean picture x, all in units of `NecaSizes.noise_unit`:
 
