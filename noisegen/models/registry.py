@@ -31,6 +31,7 @@ _BUILT_IN = {
     "c2n": "noisegen.models.c2n.model_type:C2N",
     "naflow": "noisegen.models.naflow.model_type:NAFLOW",
     "srgbflow": "noisegen.models.srgbflow.model_type:SRGBFLOW",
+    "neca-w": "noisegen.models.neca.model_type:NECA_W",
 }
 
 
