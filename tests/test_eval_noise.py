@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from noise_eval_fixtures import SIGMAS, awgn, make_pair, save, six_pairs, unpadded
 
-from noisegen.conditions import Condition, Vocabulary
+from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair, read_pairs
 from noisegen.errors import UsageError
 from noisegen.evaluation.noise_eval import ConditionScore, central_crop, evaluate_noise
@@ -20,8 +20,9 @@ from noisegen.evaluation.noise_markdown import noise_summary
 from noisegen.evaluation.noise_means import NoiseReport, camera_means, mean_scores, problems_of
 from noisegen.evaluation.noise_tables import noise_csv, noise_json
 from noisegen.evaluation.structure_metrics import acf_error
-from noisegen.fitting.classical import fit_baselines
+from noisegen.fitting.one_pass import fit_models
 from noisegen.models.classical import Awgn
+from noisegen.models.learning import ModelSizes
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "pairs.csv"
 
@@ -189,16 +190,16 @@ def test_csv_and_json_hold_the_numbers_of_the_table(pairs: list[Pair]) -> None:
     assert len(record["problems"]) == len(problems_of(report)) == 2
 
 
-def test_an_unknown_baseline_is_an_error_that_lists_the_known_ones(pairs: list[Pair]) -> None:
+def test_a_type_that_is_not_fitted_is_an_error_that_lists_those_that_are(pairs: list[Pair]) -> None:
     with pytest.raises(
-        UsageError, match="unknown baseline white; there are: awgn, poisson-gaussian, heteroscedastic"
+        UsageError, match="white cannot be fitted; there are: awgn, poisson-gaussian, heteroscedastic"
     ):
-        fit_baselines(["white"], pairs)
+        fit_models(["white"], pairs)
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real pairs for development are not beside this checkout")
 def test_white_noise_on_real_sidd_blocks_scores_as_the_field_measured() -> None:
     pairs = [pair for pair in read_pairs(DATA, split="val") if pair.dataset == "sidd"]
     std = {pair.condition: (20.0,) * 3 for pair in pairs}
-    rows = evaluate_noise(Awgn(Vocabulary.of(std), 3, 8, std), pairs)
+    rows = evaluate_noise(Awgn.of(ModelSizes(), std=std), pairs)
     assert mean_scores({"white": rows})[-1].values["acf_error"]["white"] == pytest.approx(0.14, abs=0.005)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from noisegen.conditions import Condition
 from noisegen.evaluation.method_cost import draw_rate, drawing_place, parameter_count
 from noisegen.models import Randomness
 from noisegen.models.classical import Awgn
+from noisegen.models.protocol import ReferencedModel
+from noisegen.models.references import ReferencePool, WithPool
 
 S6 = Condition("S6", 800)
 
@@ -46,6 +49,13 @@ def test_parameters_are_weights_and_fitted_tables_without_the_critic() -> None:
     weights = sum(parameter.numel() for parameter in model.parameters())
     assert parameter_count(model) == weights + model.correlation.table.numel()
     assert parameter_count(trained) == parameter_count(model)
+
+
+def test_a_pool_of_references_adds_no_parameters() -> None:
+    model = tiny_model("compact")
+    assert parameter_count(WithPool(cast(ReferencedModel, model), ReferencePool({}))) == parameter_count(
+        model
+    )
 
 
 def test_speed_is_that_of_one_tile_on_one_thread_once_it_was_drawn_before() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from noisegen.conditions import Condition
 from noisegen.models.protocol import NoiseModel
+from noisegen.models.references import WithPool
 from noisegen.synthesis.cuda_engine import tiles_at_once
 from noisegen.synthesis.engine import tile_threads
 from noisegen.synthesis.randomness import batch_randomness
@@ -35,13 +36,14 @@ class MethodCost:
 def parameter_count(model: NoiseModel) -> int | None:
     """How many numbers a model draws with: trained weights and fitted tables, without a critic.
 
-    None of a model that is no network, as nothing is known of what it holds.
+    References are not counted. None of a model that is no network, as nothing is known of what it holds.
     """
-    if not isinstance(model, nn.Module):
+    network = model.model if isinstance(model, WithPool) else model
+    if not isinstance(network, nn.Module):
         return None
     return sum(
         tensor.numel()
-        for name, tensor in model.state_dict().items()
+        for name, tensor in network.state_dict().items()
         if tensor.is_floating_point() and not name.startswith("critic.")
     )
 

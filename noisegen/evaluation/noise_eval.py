@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,8 @@ from noisegen.evaluation.noise_metrics import grey_level_noise
 from noisegen.evaluation.noise_score import FLOOR, ConditionScore, NoiseScore
 from noisegen.evaluation.picture_score import NoiseField, PictureScore, compare, mean_score, score_of_halves
 from noisegen.evaluation.structure_metrics import LONGEST_LAG
-from noisegen.models.protocol import NoiseModel
+from noisegen.models.protocol import NoiseModel, ReferencedModel
+from noisegen.models.references import ReferencePool, WithPool, describe_picture, resolve_condition
 from noisegen.synthesis.engine import synthesize
 
 __all__ = [
@@ -122,6 +123,7 @@ def evaluate_methods(
     crop: int = DEFAULT_CROP,
     device: str = "cpu",
     detailed: bool = True,
+    paired: Collection[str] = (),
     see: Callable[[ScoredPicture], object] = lambda picture: None,
     advance: Callable[[], object] = lambda: None,
 ) -> Evaluation:
@@ -140,6 +142,7 @@ def evaluate_methods(
         detailed: whether to measure `NoiseDetail`, the floor and the costs too; this takes five more tiles a picture
             (AKLD is the mean of 4 samples, taken of the central 256 pixels; two are drawn for the speed) and about a
             second a megapixel.
+        paired: names of methods that take each pair's own noisy picture for their reference.
         see: is handed each picture after it was scored.
         advance: called for each pair and method.
 
@@ -157,7 +160,7 @@ def evaluate_methods(
         group = {name: _Group() for name in names}
         for name, model in methods.items():
             try:
-                group[name].rule = model.vocabulary.resolve(condition).rule
+                group[name].rule = resolve_condition(model, condition).rule
             except InputError as error:
                 group[name].problems.append(f"not covered: {error}")
         for pair in members:
@@ -173,9 +176,10 @@ def evaluate_methods(
             for name, model in methods.items():
                 try:
                     if group[name].rule:
-                        group[name].scores.append(scorer.score(name, model))
+                        drawing = scorer.with_own_picture(model) if name in paired else model
+                        group[name].scores.append(scorer.score(name, drawing))
                         if detailed:
-                            rates[name].append(scorer.draw_rate(model))
+                            rates[name].append(scorer.draw_rate(drawing))
                 except InputError as error:
                     group[name].problems.append(f"{pair.name} left out: {error}")
                 advance()
@@ -219,6 +223,13 @@ class _PairScorer:
             raise InputError("too_small", f"{pair.clean_path}: a side of {MIN_SIDE} pixels or more is needed")
         self._real: dict[int, NoiseField] = {}
         self._synthetic: dict[str, np.ndarray] = {}
+
+    def with_own_picture(self, model: NoiseModel) -> NoiseModel:
+        """The model with the pair's own noisy picture for its reference."""
+        assert isinstance(model, ReferencedModel)
+        condition = self.pair.condition
+        described = describe_picture(model, self.noisy, self.clean, condition, device=self.device)
+        return WithPool(model, ReferencePool.of([(condition, described)]))
 
     def score(self, name: str, model: NoiseModel) -> PictureScore:
         noisy = self._synthesize(model, self.clean, 0)
