@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -63,6 +63,19 @@ class ConditionDraw:
             )
         return cls(
             {str(name): _camera(str(name), cameras[name], vocabulary) for name in sorted(cameras, key=str)}
+        )
+
+    @classmethod
+    def uniform(cls, conditions: Iterable[Condition]) -> ConditionDraw:
+        """Draws these conditions, of which there is at least one, equally often."""
+        isos: dict[str, list[int]] = {}
+        for condition in sorted(set(conditions)):
+            isos.setdefault(condition.camera, []).append(condition.iso)
+        return cls(
+            {
+                camera: CameraDraw(float(len(settings)), tuple((iso, 1.0) for iso in settings))
+                for camera, settings in isos.items()
+            }
         )
 
     def to_dict(self) -> dict[str, Any]:

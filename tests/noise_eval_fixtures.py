@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from noisegen.conditions import Condition, Vocabulary
+from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair
 from noisegen.models.classical import Awgn
+from noisegen.models.learning import ModelSizes
 
 SIGMAS = {Condition("S6", 100): 4.0, Condition("S6", 800): 16.0, Condition("GP", 400): 8.0}
 
 
 def awgn(*conditions: Condition, factor: float = 1.0) -> Awgn:
     std = {condition: (factor * SIGMAS[condition],) * 3 for condition in conditions}
-    return Awgn(Vocabulary.of(std), 3, 8, std)
+    return Awgn.of(ModelSizes(), std=std)
 
 
 def save(path: Path, image: np.ndarray) -> Path:
@@ -44,3 +46,8 @@ def six_pairs(folder: Path) -> list[Pair]:
         for condition, dataset in kinds
         for i in range(2)
     ]
+
+
+def unpadded(markdown: str) -> str:
+    """Tables without the spaces that line their columns up."""
+    return re.sub(r" {2,}", " ", markdown)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,12 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from noisegen.conditions import Condition, Vocabulary
+from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair
 from noisegen.errors import InputError, UsageError
-from noisegen.fitting.classical import fit_awgn, fit_baselines, fit_heteroscedastic, fit_poisson_gaussian
-from noisegen.models.classical import Awgn, Heteroscedastic, PoissonGaussian
+from noisegen.fitting.one_pass import fit_models, fitted_types
+from noisegen.models import checkpoint_of_model, load_noise_model
+from noisegen.models.checkpoint import write_checkpoint
+from noisegen.models.classical import Awgn, GaussianModel, Heteroscedastic, PoissonGaussian
+from noisegen.models.learning import ModelSizes
 from noisegen.models.protocol import NoiseModel, Randomness
+from noisegen.models.registry import model_type
+
+Fit = Callable[[list[Pair]], GaussianModel]
 
 S6 = Condition("S6", 800)
 S6_LOW = Condition("S6", 100)
@@ -54,6 +62,29 @@ def randomness(shape: tuple[int, ...], seed: int = 0) -> Randomness:
     return Randomness(torch.randn(shape, generator=generator), torch.rand(shape, generator=generator))
 
 
+def fit_awgn(pairs: list[Pair], bit_depth: int | None = None) -> Awgn:
+    model = fit_models(["awgn"], pairs, bit_depth)["awgn"]
+    assert isinstance(model, Awgn)
+    return model
+
+
+def fit_heteroscedastic(pairs: list[Pair], bit_depth: int | None = None) -> Heteroscedastic:
+    model = fit_models(["heteroscedastic"], pairs, bit_depth)["heteroscedastic"]
+    assert isinstance(model, Heteroscedastic)
+    return model
+
+
+def fit_poisson_gaussian(pairs: list[Pair], bit_depth: int | None = None) -> PoissonGaussian:
+    model = fit_models(["poisson-gaussian"], pairs, bit_depth)["poisson-gaussian"]
+    assert isinstance(model, PoissonGaussian)
+    return model
+
+
+def table(model: GaussianModel, name: str, condition: Condition = S6) -> list[float]:
+    """The values of a condition, one a channel."""
+    return [float(value) for value in model.get_buffer(name)[model.row(condition)]]
+
+
 def noise_std(model: NoiseModel, condition: Condition, level: float) -> float:
     clean = torch.full((1, model.channels, 200, 200), float(level))
     return (model.sample(clean, [condition], noise=randomness(tuple(clean.shape))) - clean).std().item()
@@ -63,32 +94,34 @@ def test_awgn_recovers_the_std_of_each_condition(tmp_path: Path) -> None:
     pairs = [simulate(tmp_path, S6, 0, 64), simulate(tmp_path, GP, 0, 25)]
     model = fit_awgn(pairs)
     rounding = 1 / 12
-    assert model.std[S6] == pytest.approx([math.sqrt(64 + rounding)] * 3, rel=0.01)
-    assert model.std[GP] == pytest.approx([math.sqrt(25 + rounding)] * 3, rel=0.01)
+    assert table(model, "std") == pytest.approx([math.sqrt(64 + rounding)] * 3, rel=0.01)
+    assert table(model, "std", GP) == pytest.approx([math.sqrt(25 + rounding)] * 3, rel=0.01)
     assert (model.channels, model.bit_depth, model.vocabulary.known) == (3, 8, (GP, S6))
 
 
 def test_awgn_does_not_take_a_brightness_shift_for_noise(tmp_path: Path) -> None:
-    assert fit_awgn([simulate(tmp_path, S6, 0, 64, shift=5)]).std[S6] == pytest.approx([8] * 3, rel=0.02)
+    assert table(fit_awgn([simulate(tmp_path, S6, 0, 64, shift=5)]), "std") == pytest.approx(
+        [8] * 3, rel=0.02
+    )
 
 
 def test_heteroscedastic_recovers_slope_and_offset(tmp_path: Path) -> None:
     model = fit_heteroscedastic([simulate(tmp_path, S6, 0.5, 10, name=name) for name in ("a", "bb", "ccc")])
-    assert model.dark[S6] == pytest.approx([10] * 3, abs=2.5)
-    assert model.bright[S6] == pytest.approx([0.5 * 255 + 10] * 3, rel=0.03)
+    assert table(model, "dark") == pytest.approx([10] * 3, abs=2.5)
+    assert table(model, "bright") == pytest.approx([0.5 * 255 + 10] * 3, rel=0.03)
 
 
 def test_a_falling_variance_never_becomes_negative(tmp_path: Path) -> None:
     model = fit_heteroscedastic([simulate(tmp_path, S6, -0.5, 0.5 * 179)])
-    assert model.bright[S6] == (0.0, 0.0, 0.0)
-    assert min(model.dark[S6]) > 0
+    assert table(model, "bright") == [0.0, 0.0, 0.0]
+    assert min(table(model, "dark")) > 0
     assert noise_std(model, S6, 255) == 0
 
 
 def test_poisson_gaussian_recovers_gain_and_offset(tmp_path: Path) -> None:
     model = fit_poisson_gaussian([simulate(tmp_path, S6, 0.5, 10, name=name) for name in ("a", "bb", "ccc")])
-    assert model.gain[S6] == pytest.approx([0.5] * 3, rel=0.05)
-    assert model.offset[S6] == pytest.approx([10] * 3, abs=3)
+    assert table(model, "gain") == pytest.approx([0.5] * 3, rel=0.05)
+    assert table(model, "offset") == pytest.approx([10] * 3, abs=3)
 
 
 def clipped_pair(folder: Path, gain: float, offset: float) -> Pair:
@@ -103,42 +136,90 @@ def clipped_pair(folder: Path, gain: float, offset: float) -> Pair:
 def test_poisson_gaussian_sees_through_clipping_where_least_squares_does_not(tmp_path: Path) -> None:
     pair = clipped_pair(tmp_path, 3.0, 100)
     robust, plain = fit_poisson_gaussian([pair]), fit_heteroscedastic([pair])
-    assert robust.gain[S6] == pytest.approx([3.0] * 3, rel=0.08)
-    assert robust.offset[S6] == pytest.approx([100] * 3, abs=20)
-    assert max(plain.bright[S6]) < 0.85 * (3.0 * 255 + 100)
+    assert table(robust, "gain") == pytest.approx([3.0] * 3, rel=0.08)
+    assert table(robust, "offset") == pytest.approx([100] * 3, abs=20)
+    assert max(table(plain, "bright")) < 0.85 * (3.0 * 255 + 100)
     assert noise_std(robust, S6, 0) < 0.7 * math.sqrt(100)  # what clipping leaves of it
 
 
-def test_poisson_gaussian_takes_neither_outliers_nor_a_brightness_shift_for_noise(tmp_path: Path) -> None:
-    pair = simulate(tmp_path, S6, 0, 64)
-    noisy = cv2.imread(str(pair.noisy_path))
-    noisy[::20] = 255  # one row in twenty is an edge that moved
-    noisy_path = save(tmp_path / "edges.png", noisy)
-    edges = Pair(noisy_path, pair.clean_path, S6, None, "edges")
-    shifted = simulate(tmp_path, S6, 0, 64, name="shifted", shift=6)
-    for bad in ([edges], [pair, shifted]):
-        assert noise_std(fit_poisson_gaussian(bad), S6, 128) == pytest.approx(8, rel=0.04)
-    assert noise_std(fit_heteroscedastic([edges]), S6, 128) > 16
+def moved_edges(folder: Path, std: float) -> Pair:
+    """Black and white blinds of which the noisy picture stands one row lower."""
+    rng = np.random.default_rng(0)
+    clean = np.full((320, 320, 3), 60, np.uint8)
+    clean[np.arange(320) % 40 < 20] = 190
+    noisy = np.round(np.roll(clean, 1, axis=0) + rng.normal(0, std, clean.shape)).astype(np.uint8)
+    return Pair(save(folder / "edges_n.png", noisy), save(folder / "edges_c.png", clean), S6, None, "edges")
+
+
+@pytest.mark.parametrize("fit", [fit_awgn, fit_heteroscedastic, fit_poisson_gaussian])
+def test_edges_that_moved_do_not_set_the_level(tmp_path: Path, fit: Fit) -> None:
+    pair = moved_edges(tmp_path, 8)
+    noisy, clean = (cv2.imread(str(path)).astype(float) for path in (pair.noisy_path, pair.clean_path))
+    assert (noisy - clean).std() > 28  # what plain moments say
+    model = fit([pair])
+    assert [noise_std(model, S6, level) for level in (60, 190)] == pytest.approx([8, 8], rel=0.04)
+
+
+@pytest.mark.parametrize("fit", [fit_awgn, fit_heteroscedastic])
+def test_heavy_tails_are_part_of_the_noise(tmp_path: Path, fit: Fit) -> None:
+    rng = np.random.default_rng(0)
+    clean = np.full((320, 320, 3), 128, np.uint8)
+    noise = rng.laplace(0, 8 / math.sqrt(2), clean.shape)
+    noisy = np.clip(np.round(clean + noise), 0, 255).astype(np.uint8)
+    pair = Pair(save(tmp_path / "n.png", noisy), save(tmp_path / "c.png", clean), S6, None, "tails")
+    assert noise_std(fit([pair]), S6, 128) == pytest.approx((noisy - clean.astype(float)).std(), rel=0.015)
+
+
+def test_poisson_gaussian_does_not_take_a_brightness_shift_for_noise(tmp_path: Path) -> None:
+    pair, shifted = simulate(tmp_path, S6, 0, 64), simulate(tmp_path, S6, 0, 64, name="shifted", shift=6)
+    assert noise_std(fit_poisson_gaussian([pair, shifted]), S6, 128) == pytest.approx(8, rel=0.04)
 
 
 def test_poisson_gaussian_of_a_falling_variance_is_constant_and_of_black_pictures_still_fits(
     tmp_path: Path,
 ) -> None:
     model = fit_poisson_gaussian([simulate(tmp_path, S6, -0.5, 0.5 * 179)])
-    assert model.gain[S6] == (0.0, 0.0, 0.0)
-    assert min(model.offset[S6]) > 0
+    assert table(model, "gain") == [0.0, 0.0, 0.0]
+    assert min(table(model, "offset")) > 0
     black = np.zeros((64, 64, 3), np.uint8)
     noisy = np.abs(np.random.default_rng(0).normal(0, 3, black.shape)).astype(np.uint8)
     pair = Pair(save(tmp_path / "n.png", noisy), save(tmp_path / "c.png", black), S6, None, "black")
     assert noise_std(fit_poisson_gaussian([pair]), S6, 100) > 0
 
 
-def test_all_baselines_together_equal_each_fitted_alone(tmp_path: Path) -> None:
+def test_all_types_fitted_together_equal_each_fitted_alone(tmp_path: Path) -> None:
     pairs = [simulate(tmp_path, S6, 0.5, 10), simulate(tmp_path, GP, 0, 25)]
-    together = fit_baselines(["poisson-gaussian", "awgn", "heteroscedastic"], pairs)
-    alone = [fit_poisson_gaussian(pairs), fit_awgn(pairs), fit_heteroscedastic(pairs)]
-    assert list(together.values()) == alone
-    assert isinstance(together["poisson-gaussian"], PoissonGaussian)
+    names = fitted_types()
+    assert {"awgn", "poisson-gaussian", "heteroscedastic"} <= set(names)
+    together = fit_models(names[::-1], pairs)
+    assert list(together) == names[::-1]
+    for name in names:
+        alone = fit_models([name], pairs)[name].state_dict()
+        assert all(torch.equal(alone[key], value) for key, value in together[name].state_dict().items())
+
+
+@pytest.mark.parametrize("name", fitted_types())
+def test_a_fitted_model_comes_back_from_its_checkpoint(name: str, tmp_path: Path) -> None:
+    pairs = [simulate(tmp_path, condition, 0.2, 10) for condition in (S6, S6_LOW, GP)]
+    model, path = fit_models([name], pairs)[name], tmp_path / "model.safetensors"
+    write_checkpoint(path, checkpoint_of_model(name, model, {}))
+    again = load_noise_model(path)
+    clean, noise = torch.full((2, 3, 20, 30), 100.0), randomness((2, 3, 20, 30))
+    conditions = [GP, Condition("S6", 300)]
+    assert torch.equal(
+        model.sample(clean, conditions, noise=noise), again.sample(clean, conditions, noise=noise)
+    )
+
+
+def test_a_fit_that_fails_ends_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(pictures: object, bit_depth: int) -> None:
+        raise UsageError("cannot")
+
+    broken = replace(model_type("awgn"), fit=fail)
+    monkeypatch.setattr("noisegen.models.classical.AWGN", broken)
+    pairs = [simulate(tmp_path, S6, 0, 25, name=name) for name in "abcd"]
+    with pytest.raises(UsageError, match="cannot"):
+        fit_models(["awgn", "heteroscedastic"], pairs)
 
 
 def test_heteroscedastic_on_flat_pictures_still_has_their_variance(tmp_path: Path) -> None:
@@ -149,15 +230,27 @@ def test_heteroscedastic_on_flat_pictures_still_has_their_variance(tmp_path: Pat
     assert noise_std(fit_heteroscedastic([pair]), S6, 100) == pytest.approx(6, rel=0.05)
 
 
-def test_sixteen_bit_grey_pairs_fit_and_sample_in_their_own_levels(tmp_path: Path) -> None:
-    pairs = [simulate(tmp_path, S6, 4.0, 90000, top=65535, channels=1)]
-    for fitted in (fit_awgn(pairs), fit_heteroscedastic(pairs), fit_poisson_gaussian(pairs)):
-        assert (fitted.channels, fitted.bit_depth) == (1, 16)
-        assert noise_std(fitted, S6, 0.5 * 65535) == pytest.approx(math.sqrt(2 * 65535 + 90000), rel=0.03)
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("fit", [fit_awgn, fit_heteroscedastic, fit_poisson_gaussian])
+def test_grey_pairs_of_more_bits_fit_and_sample_in_their_own_levels(
+    tmp_path: Path, bits: int, fit: Callable[[list[Pair], int], GaussianModel]
+) -> None:
+    top, grey = 2**bits - 1, 2 ** (bits - 8)
+    model = fit([simulate(tmp_path, S6, 0.02 * grey, grey**2, top=top, channels=1)], bits)
+    assert (model.channels, model.bit_depth) == (1, bits)
+    expected = math.sqrt(0.02 * grey * 0.5 * top + grey**2)
+    assert noise_std(model, S6, top // 2) == pytest.approx(expected, rel=0.03)
+
+
+def test_the_depth_of_sixteen_bit_files_must_be_stated_and_hold_their_values(tmp_path: Path) -> None:
+    pairs = [simulate(tmp_path, S6, 4.0, 900, top=4095, channels=1)]
+    for depth, message in ((None, "--bit-depth"), (8, "bit depth of 8"), (10, "bit depth of 10")):
+        with pytest.raises(UsageError, match=message):
+            fit_awgn(pairs, depth)
 
 
 def test_samples_are_whole_levels_within_the_range() -> None:
-    model = Awgn(Vocabulary.of([S6]), 3, 8, {S6: (90.0, 90.0, 90.0)})
+    model = Awgn.of(ModelSizes(), std={S6: (90.0, 90.0, 90.0)})
     clean = torch.randint(0, 256, (2, 3, 40, 40)).float()
     noisy = model.sample(clean, [S6, S6], noise=randomness((2, 3, 40, 40)))
     assert torch.equal(noisy, noisy.round())
@@ -166,7 +259,7 @@ def test_samples_are_whole_levels_within_the_range() -> None:
 
 def test_each_picture_of_a_batch_gets_its_own_condition_and_the_same_pixels_alone() -> None:
     dark, bright = {S6_LOW: (2.0,) * 3, S6: (30.0,) * 3}, {S6_LOW: (9.0,) * 3, S6: (300.0,) * 3}
-    model = Heteroscedastic(Vocabulary.of(dark), 3, 8, dark, bright)
+    model = Heteroscedastic.of(ModelSizes(), dark=dark, bright=bright)
     conditions = [S6, S6_LOW, Condition("S6", 300)]
     clean = torch.randint(0, 256, (3, 3, 33, 47)).float()
     noise = randomness((3, 3, 33, 47))
@@ -178,13 +271,13 @@ def test_each_picture_of_a_batch_gets_its_own_condition_and_the_same_pixels_alon
 
 def test_between_two_iso_settings_the_log_variance_is_linear_in_log_iso() -> None:
     std = {S6_LOW: (4.0,) * 3, S6: (16.0,) * 3}
-    model = Awgn(Vocabulary.of(std), 3, 8, std)
+    model = Awgn.of(ModelSizes(), std=std)
     middle = Condition("S6", round(math.sqrt(100 * 800)))
     assert noise_std(model, middle, 128) == pytest.approx(8.0, rel=0.02)
 
 
 def test_an_unknown_camera_is_an_error_that_lists_the_known_ones() -> None:
-    model = Awgn(Vocabulary.of([S6, GP]), 3, 8, {S6: (1.0,) * 3, GP: (2.0,) * 3})
+    model = Awgn.of(ModelSizes(), std={S6: (1.0,) * 3, GP: (2.0,) * 3})
     clean = torch.zeros(1, 3, 8, 8)
     with pytest.raises(InputError, match="known: GP, S6"):
         model.sample(clean, [Condition("Canon", 100)], noise=randomness((1, 3, 8, 8)))

@@ -17,7 +17,8 @@ from noisegen.conditions import Condition, Vocabulary
 from noisegen.datasets.pairs import read_pairs
 from noisegen.fitting.draws import ConditionPatches
 from noisegen.fitting.patches import PatchSampler
-from noisegen.models.nm_flowgan.correlation import CorrelationFilter, filter_latent, unit_norm
+from noisegen.models.linear_filters import filter_latent, unit_norm
+from noisegen.models.nm_flowgan.correlation import CorrelationFilter
 from noisegen.models.nm_flowgan.correlation_fit import fit_correlation
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.nm_flowgan.sizes import PRESETS

@@ -9,7 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from denoiser_training_fixtures import write_manifest, write_pairs
-from synthesis_fixtures import VOCABULARY, invoke, make_workplace, photograph, save_photograph
+from synthesis_fixtures import (
+    VOCABULARY,
+    invoke,
+    make_workplace,
+    photograph,
+    save_photograph,
+    tiny_model,
+)
 
 from noisegen.datasets.built import BuiltDataset
 from noisegen.denoising.sources import Source, kinds_of, open_source, parse_source
@@ -21,7 +28,7 @@ from noisegen.training.distributed import Ranks
 
 
 def opened(text: str, **options: object) -> Source:
-    given: dict[str, object] = {"split": None, "vocabulary": VOCABULARY}
+    given: dict[str, object] = {"split": None, "noise_model": tiny_model()}
     return open_source(parse_source(text), **(given | options))  # type: ignore[arg-type]
 
 

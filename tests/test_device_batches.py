@@ -20,6 +20,7 @@ from noisegen.errors import InputError, NoisegenError, UsageError
 from noisegen.models import NoiseModel, PreparedModel, prepare_for_synthesis
 from noisegen.models.classical import Awgn
 from noisegen.models.condition_codes import code_of_rows, condition_rows, encode_conditions
+from noisegen.models.learning import ModelSizes
 from noisegen.models.nm_flowgan.cuda_layers import pad_inputs, pad_outputs
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.nm_flowgan.runtime import FusedNMFlowGAN
@@ -148,7 +149,7 @@ def test_batches_have_so_many_tiles_that_a_device_is_busy_and_its_memory_bounded
 
 
 def test_a_model_without_a_form_for_devices_runs_all_the_same() -> None:
-    awgn = Awgn(VOCABULARY, 3, 8, dict.fromkeys(VOCABULARY.known, (5.0,) * 3))
+    awgn = Awgn.of(ModelSizes(), std=dict.fromkeys(VOCABULARY.known, (5.0,) * 3))
     assert not isinstance(awgn, PreparedModel)
     jobs = jobs_of(3, 8, [Condition("S6", 100), Condition("N6", 400)])
     program = BatchProgram(awgn, (2, 48, 40, 3, 8), CPU, 1.0)

@@ -11,15 +11,16 @@ import torch
 from nm_flowgan_fixtures import A100, A400, A1600, B400, inputs, tiny_model
 from synthesis_fixtures import photograph
 
-from noisegen.conditions import Condition, Vocabulary
+from noisegen.conditions import Condition
 from noisegen.models import prepare_for_synthesis
 from noisegen.models.classical import Awgn, Heteroscedastic, PoissonGaussian
+from noisegen.models.learning import ModelSizes
 from noisegen.models.nm_flowgan.sizes import PRESETS
 from noisegen.models.protocol import NoiseModel, Randomness
 from noisegen.synthesis.engine import synthesize
 
 S6 = Condition("S6", 100)
-PLACES = Vocabulary.of([S6])
+GREY = ModelSizes(channels=1)
 
 
 def randomness(*shape: int) -> Randomness:
@@ -30,14 +31,14 @@ def randomness(*shape: int) -> Randomness:
 @pytest.mark.parametrize(
     ("model", "half"),
     [
-        (Awgn(PLACES, 1, 8, {S6: (8.0,)}), Awgn(PLACES, 1, 8, {S6: (4.0,)})),
+        (Awgn.of(GREY, std={S6: (8.0,)}), Awgn.of(GREY, std={S6: (4.0,)})),
         (
-            Heteroscedastic(PLACES, 1, 8, {S6: (4.0,)}, {S6: (64.0,)}),
-            Heteroscedastic(PLACES, 1, 8, {S6: (1.0,)}, {S6: (16.0,)}),
+            Heteroscedastic.of(GREY, dark={S6: (4.0,)}, bright={S6: (64.0,)}),
+            Heteroscedastic.of(GREY, dark={S6: (1.0,)}, bright={S6: (16.0,)}),
         ),
         (
-            PoissonGaussian(PLACES, 1, 8, {S6: (0.4,)}, {S6: (4.0,)}),
-            PoissonGaussian(PLACES, 1, 8, {S6: (0.1,)}, {S6: (1.0,)}),
+            PoissonGaussian.of(GREY, gain={S6: (0.4,)}, offset={S6: (4.0,)}),
+            PoissonGaussian.of(GREY, gain={S6: (0.1,)}, offset={S6: (1.0,)}),
         ),
     ],
 )

@@ -13,6 +13,7 @@ from noisegen.errors import InputError
 from noisegen.models import checkpoint_of_model, load_noise_model, prepare_for_synthesis
 from noisegen.models.checkpoint import write_checkpoint
 from noisegen.models.classical import Awgn
+from noisegen.models.learning import ModelSizes
 from noisegen.models.nm_flowgan.sizes import PRESETS
 
 PRESET_NAMES = sorted(PRESETS)
@@ -184,5 +185,5 @@ def test_an_unknown_condition_is_refused() -> None:
 
 def test_a_model_without_a_faster_form_comes_back_as_it_is() -> None:
     model = tiny_model("compact")
-    awgn = Awgn(model.vocabulary, 3, 8, dict.fromkeys(model.vocabulary.known, (5.0,) * 3))
+    awgn = Awgn.of(ModelSizes(), std=dict.fromkeys(model.vocabulary.known, (5.0,) * 3))
     assert prepare_for_synthesis(awgn, device="cpu") is awgn

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from remote_fixtures import Fault, S3Server, running_server
-from synthesis_fixtures import VOCABULARY, invoke, photograph, save_photograph
+from synthesis_fixtures import invoke, photograph, save_photograph, tiny_model
 
 from noisegen import remote, stores
 from noisegen.denoising.sources import open_source, parse_source
@@ -354,7 +354,7 @@ def test_training_says_that_it_reads_local_photographs_only(tmp_path: Path) -> N
         open_source(
             parse_source(str(tmp_path / "manifest.parquet")),
             split=None,
-            vocabulary=VOCABULARY,
+            noise_model=tiny_model(),
             max_failures=0,
         )
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from denoiser_training_fixtures import write_pairs
 from remote_fixtures import S3Server, running_server
-from synthesis_fixtures import VOCABULARY, invoke, make_workplace
+from synthesis_fixtures import invoke, make_workplace, tiny_model
 from training_fixtures import assert_same_state, assert_same_weights
 
 from noisegen.cli import main
@@ -41,7 +41,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stream(*texts: str, batch: int = 4, patch: int = 64, ranks: Ranks | None = None) -> PatchStream:
-    sources = [open_source(parse_source(text), split=None, vocabulary=VOCABULARY) for text in texts]
+    sources = [open_source(parse_source(text), split=None, noise_model=tiny_model()) for text in texts]
     return PatchStream(sources, patch=patch, batch=batch, seed=0, balance=True, ranks=ranks)
 
 

@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner, Result
 from denoiser_training_fixtures import tiny_recipe, write_manifest, write_pairs
 from safetensors.torch import load_file
-from synthesis_fixtures import VOCABULARY, invoke, make_workplace, save_tiny_model, tiny_model
+from synthesis_fixtures import invoke, make_workplace, save_tiny_model, tiny_model
 from training_fixtures import assert_same_state, assert_same_weights
 
 from noisegen.cli import main
@@ -124,7 +124,7 @@ def test_a_classical_model_needs_pairs_to_be_fitted_on(tmp_path: Path) -> None:
 def test_noise_is_new_at_each_step_and_the_same_on_any_number_of_processes(tmp_path: Path) -> None:
     model, table = tiny_model(), write_pairs(tmp_path)
     before = {name: values.clone() for name, values in model.state_dict().items()}
-    source = open_source(parse_source(f"clean:{table}"), split=None, vocabulary=VOCABULARY)
+    source = open_source(parse_source(f"clean:{table}"), split=None, noise_model=model)
     settings = {"patch": 16, "batch": 4, "seed": 0, "balance": True}
     stream = PatchStream([source], **settings)  # type: ignore[arg-type]
     alone = optimisation(model, batch=4)

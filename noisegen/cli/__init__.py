@@ -31,7 +31,7 @@ COMMANDS = {
     "train-denoiser": ("train_denoiser", "Train a denoiser on synthetic or real pairs."),
     "eval-denoiser": ("eval_denoiser", "Score a denoiser on SIDD, SIDD+ or any pairs."),
     "denoise": ("denoise", "Denoise photographs."),
-    "import-checkpoint": ("import_checkpoint", "Convert a published NM-FlowGAN checkpoint."),
+    "import-checkpoint": ("import_checkpoint", "Convert a published NM-FlowGAN or sRGBFlow."),
     "run": ("run", "Run the steps of a pipeline file."),
 }
 

@@ -30,6 +30,15 @@ OPTIONS = (
         show_default=True,
         help="'default' or a .safetensors checkpoint (path or URL).",
     ),
+    click.option(
+        "--noisy-pool",
+        cls=GroupedOption,
+        group=NOISE,
+        type=PLACE,
+        metavar="PAIRS",
+        help="Table of real pairs (path or URL) whose noisy pictures show a model that takes references what noise to "
+        "make, by camera and ISO.",
+    ),
     output_options("webdataset"),
     click.option(
         "--tile-size", type=click.IntRange(min=1), default=256, show_default=True, help="Side, pixels."

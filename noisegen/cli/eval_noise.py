@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from noisegen.cli.places import PLACE
+
 if TYPE_CHECKING:
     from noisegen.models.protocol import NoiseModel
 
 __all__ = ["command"]
 
 CHECKPOINT_SUFFIX = ".safetensors"
+PAIRED_MARK = " (paired)"
 
 
 @click.command(name="eval-noise")
@@ -33,8 +36,15 @@ CHECKPOINT_SUFFIX = ".safetensors"
     "--against",
     default="awgn,heteroscedastic",
     show_default=True,
-    help="What to score beside the model, separated by commas: awgn, poisson-gaussian, heteroscedastic (fitted "
-    "here), 'default' or further checkpoint files; '' for none.",
+    help="What to score beside the model, separated by commas: awgn, poisson-gaussian, heteroscedastic, "
+    "correlated-gaussian (fitted here), 'default' or further checkpoint files; '' for none.",
+)
+@click.option(
+    "--noisy-pool",
+    type=PLACE,
+    metavar="TABLE",
+    help="Real pairs whose noisy pictures show models that take references what noise to make [default: the rows of "
+    "--fit-split, for models that need such].",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the synthetic noise and the test.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -74,6 +84,7 @@ def command(
     cameras: tuple[str, ...],
     fit_split: str,
     against: str,
+    noisy_pool: Path | str | None,
     seed: int,
     device: str,
     crop: int,
@@ -84,20 +95,25 @@ def command(
 ) -> None:
     """Score the noise of MODEL ("default" or a file) against the real noise of PAIRS (CSV or Parquet).
 
-    Prints the means over (camera, ISO) of kld_nm (histogram divergence over 96x96 patches), acf_error (difference of
-    the autocorrelations) and the std's error by method, beside the noise floor, then each condition; with
-    --output all metrics are written, with plots (docs/evaluation.md explains them). Exit code 3 means that a
-    condition or picture is left out.
+    Prints for each method, beside the noise floor, its parameters and speed and the means over (camera, ISO) of kld_nm
+    (histogram divergence over 96x96 patches), acf_error (difference of the autocorrelations) and others, then kld_nm by
+    camera and by condition; with --output all metrics are written, with plots (docs/evaluation.md explains them). Exit
+    code 3 means that a condition or picture is left out.
+
+    MODEL and the files of --against may have "paired:" before them: a model that takes references then has each pair's
+    own noisy picture for its reference.
 
     \b
     noisegen eval-noise default pairs.csv
     noisegen eval-noise default pairs.csv --against awgn,poisson-gaussian,heteroscedastic -o report
     noisegen eval-noise a.safetensors pairs.csv --against b.safetensors,default --split '' --json
+    noisegen eval-noise naflow.safetensors pairs.csv --against paired:naflow.safetensors
     """
     from noisegen.datasets.pairs import keep_cameras, read_pairs
     from noisegen.devices import resolve_device
     from noisegen.errors import UsageError
-    from noisegen.evaluation.noise_eval import evaluate_methods
+    from noisegen.evaluation.method_cost import drawing_place
+    from noisegen.evaluation.noise_eval import TILE_SIZE, evaluate_methods
     from noisegen.evaluation.noise_markdown import noise_summary
     from noisegen.evaluation.noise_means import NoiseReport, problems_of
     from noisegen.evaluation.noise_report import KeptPictures, prepare_folder, two_sample_scores, write_report
@@ -111,7 +127,7 @@ def command(
         prepare_folder(output)
     sources = list(dict.fromkeys([model, *(name.strip() for name in against.split(",") if name.strip())]))
     scored = keep_cameras(read_pairs(pairs, split=split or None), cameras, pairs)
-    methods, hashes = _load(sources, pairs, fit_split, device)
+    methods, hashes = _load(sources, pairs, fit_split, noisy_pool, device)
 
     kept = KeptPictures(len(scored), methods[next(iter(methods))].bit_depth)
     with Progress(len(scored) * len(methods), "picture", "eval-noise") as progress:
@@ -121,6 +137,7 @@ def command(
             seed=seed,
             crop=crop,
             device=device,
+            paired=[name for name in methods if name.endswith(PAIRED_MARK)],
             see=kept.add if two_sample or output else lambda picture: None,
             advance=progress.update,
         )
@@ -140,7 +157,13 @@ def command(
                 )
         except UsageError as error:
             notes.append(f"two-sample tests left out: {error}")
-    report = NoiseReport({**evaluation.methods, FLOOR: evaluation.floor}, tests, tuple(notes))
+    report = NoiseReport(
+        {**evaluation.methods, FLOOR: evaluation.floor},
+        tests,
+        tuple(notes),
+        evaluation.costs,
+        drawing_place(device, TILE_SIZE),
+    )
     settings = {
         "model": model,
         "checkpoint_sha256": hashes[next(iter(methods))],
@@ -149,9 +172,11 @@ def command(
         "split": split,
         "cameras": list(cameras),
         "fit_split": fit_split,
+        "noisy_pool": None if noisy_pool is None else str(noisy_pool),
         "seed": seed,
         "crop": crop,
         "two_sample_patches": two_sample_patches if two_sample else 0,
+        "device": device,
     }
     if as_json:
         click.echo(json_text({"settings": settings} | noise_json(report)), nl=False)
@@ -164,35 +189,49 @@ def command(
 
 
 def _load(
-    sources: list[str], pairs: Path, fit_split: str, device: str
+    sources: list[str], pairs: Path, fit_split: str, noisy_pool: Path | str | None, device: str
 ) -> tuple[dict[str, NoiseModel], dict[str, str]]:
     """The methods by the names that tables give them, and the hashes of the checkpoints ("" of a baseline)."""
     from noisegen.datasets.pairs import read_pairs
     from noisegen.errors import UsageError
-    from noisegen.fitting.classical import BASELINES, fit_baselines
-    from noisegen.models import checkpoint_sha256, load_noise_model
+    from noisegen.evaluation.noise_methods import PAIRED, load_method
+    from noisegen.fitting.one_pass import fit_models, fitted_types, is_fitted_type
+    from noisegen.models import checkpoint_sha256
+    from noisegen.models.references import WithPool
 
     _, *others = sources
     unknown = [
         source
         for source in others
-        if source not in (*BASELINES, "default") and not source.endswith(CHECKPOINT_SUFFIX)
+        if source != "default" and not source.endswith(CHECKPOINT_SUFFIX) and not is_fitted_type(source)
     ]
     if unknown:
         raise UsageError(
-            f"unknown baseline {', '.join(unknown)}; there are: {', '.join(BASELINES)}, default "
+            f"unknown baseline {', '.join(unknown)}; there are: {', '.join(fitted_types())}, default "
             f"and checkpoint files (*{CHECKPOINT_SUFFIX})"
         )
-    fitted = [source for source in others if source in BASELINES]
+    fitted = [source for source in others if is_fitted_type(source)]
     checkpoints = [source for source in sources if source not in fitted]
     models: dict[str, NoiseModel] = {
-        source: load_noise_model(source, device=device) for source in checkpoints
+        source: load_method(source, noisy_pool=noisy_pool, pairs=pairs, fit_split=fit_split, device=device)
+        for source in checkpoints
     }
-    models |= fit_baselines(fitted, read_pairs(pairs, split=fit_split or None)) if fitted else {}
-    names = dict(zip(checkpoints, _short_names(checkpoints, fitted), strict=True))
+    if noisy_pool is not None and not any(isinstance(model, WithPool) for model in models.values()):
+        raise UsageError("none of the methods takes references from --noisy-pool; leave it out")
+    if fitted:
+        on = read_pairs(pairs, split=fit_split or None)
+        depth = models[sources[0]].bit_depth
+        models |= {name: model.to(device) for name, model in fit_models(fitted, on, depth).items()}
+    files = list(dict.fromkeys(source.removeprefix(PAIRED) for source in checkpoints))
+    short = dict(zip(files, _short_names(files, fitted), strict=True))
+    names = {
+        source: short[file] + (PAIRED_MARK if source != file else "")
+        for source in checkpoints
+        for file in [source.removeprefix(PAIRED)]
+    }
     return (
         {names.get(source, source): models[source] for source in sources},
-        {names.get(source, source): checkpoint_sha256(source) for source in checkpoints},
+        {names.get(source, source): checkpoint_sha256(source.removeprefix(PAIRED)) for source in checkpoints},
     )
 
 

@@ -13,7 +13,7 @@ __all__ = ["command"]
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Checkpoint to write.")
 def command(source: Path, output: Path) -> None:
-    """Convert the authors' NM-FlowGAN or DnCNN file SOURCE (.pth) into a noisegen checkpoint.
+    """Convert the authors' file SOURCE (.pth) of NM-FlowGAN, its DnCNN, or sRGBFlow into a noisegen checkpoint.
 
     \b
     Example:

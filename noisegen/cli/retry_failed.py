@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from noisegen.cli.build_options import PROFILE
+from noisegen.cli.places import PLACE
 
 __all__ = ["command"]
 
@@ -21,6 +22,7 @@ __all__ = ["command"]
 )
 @click.option("--root", type=click.Path(path_type=Path), help="Where the photos are now, if they were moved.")
 @click.option("--model", help="Where the checkpoint is now, if it was moved.")
+@click.option("--noisy-pool", type=PLACE, help="Where the pool's table is now, if it was moved.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default as in the build.")
 @PROFILE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -34,6 +36,7 @@ def command(
     manifest: Path | None,
     root: Path | None,
     model: str | None,
+    noisy_pool: Path | str | None,
     workers: int | None,
     profile: bool,
     as_json: bool,
@@ -62,6 +65,7 @@ def command(
         manifest=manifest,
         root=root,
         model=model,
+        noisy_pool=noisy_pool,
         workers=workers,
         profile=profile,
         quiet=quiet,

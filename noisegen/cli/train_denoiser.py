@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli.places import PLACE
+
 __all__ = ["command"]
 
 
@@ -26,13 +28,21 @@ __all__ = ["command"]
     default="default",
     show_default=True,
     metavar="MODEL",
-    help="Draws the noise of clean sources: default, a checkpoint, awgn, poisson-gaussian or heteroscedastic.",
+    help="Draws the noise of clean sources: default, a checkpoint, awgn, poisson-gaussian, heteroscedastic or "
+    "correlated-gaussian.",
 )
 @click.option(
     "--fit-on",
     type=click.Path(path_type=Path),
     metavar="PAIRS",
     help="Real pairs that a classical noise model is fitted on [default: the first table of pairs given].",
+)
+@click.option(
+    "--noisy-pool",
+    type=PLACE,
+    metavar="PAIRS",
+    help="Real pairs whose noisy pictures show a noise model that takes references what noise to make [default: the "
+    "first table of pairs given, for a model that needs such].",
 )
 @click.option(
     "--split",
@@ -99,6 +109,7 @@ def command(
     recipe: str,
     noise_model: str,
     fit_on: Path | None,
+    noisy_pool: Path | str | None,
     split: str | None,
     root: Path | None,
     validate: Path | None,
@@ -163,6 +174,7 @@ def command(
         config,
         noise_model=noise_model,
         fit_on=fit_on,
+        noisy_pool=noisy_pool,
         split=split,
         root=root,
         validate=validate,

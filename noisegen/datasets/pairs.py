@@ -24,6 +24,7 @@ __all__ = [
     "load_pair",
     "read_pairs",
     "read_rows",
+    "relative_paths",
     "splits_of",
     "write_rows",
 ]
@@ -178,6 +179,18 @@ def splits_of(table: Path) -> tuple[str, ...]:
         UsageError: the table cannot be read.
     """
     return tuple(sorted({row["split"] for row in _read_table(table)[1] if row.get("split")}))
+
+
+def relative_paths(table: Path) -> list[str]:
+    """The pictures that a table names by relative paths, each once, in its order.
+
+    Raises:
+        UsageError: the table cannot be read, or has not the columns of one.
+    """
+    columns, rows = _read_table(table)
+    _check_columns(table, columns)
+    named = [row[key] for row in rows for key in ("noisy_path", "clean_path")]
+    return list(dict.fromkeys(path for path in named if path and not Path(path).is_absolute()))
 
 
 def keep_cameras(pairs: Sequence[Pair], cameras: Sequence[str], table: Path) -> list[Pair]:

@@ -21,9 +21,10 @@ from noisegen.denoising.sources import (
     parse_source,
 )
 from noisegen.errors import UsageError
-from noisegen.fitting.classical import BASELINES, fit_baselines
+from noisegen.fitting.one_pass import fit_models, is_fitted_type
 from noisegen.models import NoiseModel, checkpoint_sha256, load_noise_model, prepare_for_synthesis
 from noisegen.models.checkpoint import Checkpoint, write_checkpoint
+from noisegen.noisy_pool import NoisyPool, needs_references, read_pool, takes_references, with_pool
 from noisegen.training.outputs import claim, is_finished
 
 __all__ = ["train_denoiser"]
@@ -38,6 +39,7 @@ def train_denoiser(
     *,
     noise_model: str = "default",
     fit_on: Path | None = None,
+    noisy_pool: str | Path | None = None,
     split: str | None = None,
     root: Path | None = None,
     validate: Path | None = None,
@@ -59,8 +61,10 @@ def train_denoiser(
         sources: see `noisegen.denoising.sources.parse_source`.
         output: the .safetensors file to write.
         config: the recipe.
-        noise_model: "default", a checkpoint, or a classical model that is fitted on `fit_on`; used for clean sources.
+        noise_model: of clean sources: "default", a checkpoint, or a type that needs no training, fitted on `fit_on`.
         fit_on: table of real pairs; None for the first table of pairs among the sources.
+        noisy_pool: table of real pairs whose noisy pictures a noise model that takes references has for such; None for
+            the first table of pairs among the sources, if the model needs references.
         split: of tables of pairs and built datasets to train (and fit) on; None for "train" where marked, else all.
         root: folder that relative paths of manifests start from.
         validate: table of real pairs to validate on; None for the first one among the sources, if it marks "val".
@@ -88,11 +92,12 @@ def train_denoiser(
         model: NoiseModel | None = None
         drawn: dict[str, Any] = {}
         if any(spec.needs_noise for spec in specs):
-            model, drawn = _noise_model(noise_model, fit_on, tables, split, device, mixed_precision)
-        opened = [
-            open_source(spec, split=split, vocabulary=None if model is None else model.vocabulary, root=root)
-            for spec in specs
-        ]
+            model, drawn = _noise_model(
+                noise_model, fit_on, noisy_pool, tables, split, bit_depth, device, mixed_precision
+            )
+        elif noisy_pool is not None:
+            raise UsageError("no source needs synthetic noise, so --noisy-pool serves nothing; leave it out")
+        opened = [open_source(spec, split=split, noise_model=model, root=root) for spec in specs]
         for problem in (problem for source in opened for problem in source.problems) if ranks.leads else ():
             print(f"left out: {problem}", file=sys.stderr)
         channels, depth = _kind(opened, model, bit_depth)
@@ -143,25 +148,48 @@ def train_denoiser(
 def _noise_model(
     name: str,
     fit_on: Path | None,
+    noisy_pool: str | Path | None,
     tables: Sequence[Path],
     split: str | None,
+    bit_depth: int | None,
     device: str,
     mixed_precision: bool,
 ) -> tuple[NoiseModel, dict[str, Any]]:
     """The model in its fastest form, frozen, and what it is, for the card."""
-    if name not in BASELINES:
+    if not is_fitted_type(name):
         precision = "bfloat16" if mixed_precision else "float32"
-        model = prepare_for_synthesis(
-            load_noise_model(name, device=device), device=device, precision=precision
-        )
-        return model, {"name": Path(name).name, "sha256": checkpoint_sha256(name)}
+        loaded, record = load_noise_model(name, device=device), {}
+        model = prepare_for_synthesis(loaded, device=device, precision=precision)
+        sha256 = checkpoint_sha256(name)
+        if pool := _pool(name, loaded, sha256, noisy_pool, tables, split):
+            model, record = with_pool(model, pool), {"noisy_pool": pool.record()}
+        return model, {"name": Path(name).name, "sha256": sha256} | record
     if fit_on is None:
         if not tables:
             raise UsageError(f"noise model {name} is fitted on real pairs; give their table by --fit-on")
         fit_on = tables[0]
     split = _marked(fit_on, split, TRAIN)
-    fitted = fit_baselines([name], read_pairs(fit_on, split=split or None))[name]
-    return fitted, {"name": name, "fit_on": fit_on.name, "sha256": digest(fit_on), "split": split}
+    fitted = fit_models([name], read_pairs(fit_on, split=split or None), bit_depth)[name]
+    takes_references(fitted, noisy_pool)
+    return fitted.to(device), {"name": name, "fit_on": fit_on.name, "sha256": digest(fit_on), "split": split}
+
+
+def _pool(
+    name: str,
+    model: NoiseModel,
+    sha256: str,
+    table: str | Path | None,
+    tables: Sequence[Path],
+    split: str | None,
+) -> NoisyPool | None:
+    """The references of a noise model that takes them, as `train_denoiser` says."""
+    by_default = table is None and bool(tables) and needs_references(model)
+    if by_default:
+        table = tables[0]
+    if not takes_references(model, table):
+        return None
+    assert table is not None
+    return read_pool(table, load_noise_model(name), sha256, split=split if by_default else None)
 
 
 def _kind(opened: Sequence[Source], model: NoiseModel | None, bit_depth: int | None) -> tuple[int, int]:

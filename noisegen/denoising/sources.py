@@ -13,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisegen.conditions import Condition, Vocabulary
+from noisegen.conditions import Condition
 from noisegen.datasets.built import BuiltDataset, splits_of_built
 from noisegen.datasets.pairs import Pair, read_pairs, splits_of
 from noisegen.datasets.streamed import StreamedDataset
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo, probe, read_image
 from noisegen.manifest import BadRow, Manifest
+from noisegen.models.protocol import NoiseModel
+from noisegen.models.references import WithPool, resolve_condition
 from noisegen.remote import as_place
 
 __all__ = ["Source", "SourceSpec", "TrainingPicture", "digest", "kinds_of", "open_source", "parse_source"]
@@ -170,7 +172,7 @@ def open_source(
     spec: SourceSpec,
     *,
     split: str | None,
-    vocabulary: Vocabulary | None,
+    noise_model: NoiseModel | None,
     root: Path | None = None,
     max_failures: int = 100,
 ) -> Source:
@@ -179,8 +181,7 @@ def open_source(
     Args:
         spec: the source.
         split: of tables of pairs and of built datasets; None for "train" where it is marked, "" for all.
-        vocabulary: of the noise model, which must cover the pictures' cameras and ISO settings; needed for clean
-            pictures.
+        noise_model: which must cover the cameras and ISO settings of clean pictures; needed for such.
         root: folder that a manifest's relative paths start from, see `Manifest.open`.
         max_failures: rows of a manifest that may be bad.
 
@@ -188,7 +189,7 @@ def open_source(
         UsageError: the source cannot be used, or too many of its rows cannot.
     """
     problems: list[str] = []
-    if spec.needs_noise and vocabulary is None:
+    if spec.needs_noise and noise_model is None:
         raise UsageError(f"{spec.path} holds clean pictures; a noise model is needed")
     stream = None
     pictures: list[TrainingPicture] = []
@@ -205,8 +206,8 @@ def open_source(
         ]
         record = {"fingerprint": dataset.fingerprint, "split": split}
     elif spec.kind == "manifest":
-        assert vocabulary is not None
-        pictures = _photographs(spec.path, root, vocabulary, problems)
+        assert noise_model is not None
+        pictures = _photographs(spec.path, root, noise_model, problems)
         record = {"sha256": digest(spec.path)}
     else:
         if split is None and TRAIN in splits_of(spec.path):
@@ -214,9 +215,9 @@ def open_source(
         pairs = read_pairs(spec.path, split=split or None)
         pictures = [_of_pair(pair, noisy=spec.kind == "pairs") for pair in pairs]
         if spec.needs_noise:
-            assert vocabulary is not None
+            assert noise_model is not None
             for picture in pictures:
-                _check_covered(vocabulary, picture)
+                _check_covered(noise_model, picture)
         record = {"sha256": digest(spec.path), "split": split}
     if len(problems) > max_failures:
         listed = "\n  ".join(problems[:20])
@@ -269,7 +270,7 @@ def _of_pair(pair: Pair, *, noisy: bool) -> TrainingPicture:
 
 
 def _photographs(
-    path: Path, root: Path | None, vocabulary: Vocabulary, problems: list[str]
+    path: Path, root: Path | None, noise_model: NoiseModel, problems: list[str]
 ) -> list[TrainingPicture]:
     manifest = Manifest.open(path, root=root, allow_outside=root is None)
     pictures = []
@@ -280,11 +281,11 @@ def _photographs(
         try:
             if isinstance(row.path, str):
                 raise InputError("remote", f"{row.path}: training reads local files only; copy it here")
-            conditions = vocabulary.candidates(row.camera, row.iso)
+            conditions = _candidates(noise_model, row.camera, row.iso)
             picture = TrainingPicture(
                 f"photograph {row.id}", probe(row.path), None, row.path, conditions, True
             )
-            _check_covered(vocabulary, picture)
+            _check_covered(noise_model, picture)
         except (InputError, UsageError) as error:
             problems.append(f"{path.name}, row {row.index}: {error}")
             continue
@@ -292,10 +293,18 @@ def _photographs(
     return pictures
 
 
-def _check_covered(vocabulary: Vocabulary, picture: TrainingPicture) -> None:
+def _candidates(noise_model: NoiseModel, camera: str | None, iso: int | None) -> tuple[Condition, ...]:
+    """What a missing camera or ISO may stand for: of what the model knows, that for which it has references."""
+    known = noise_model.vocabulary.candidates(camera, iso)
+    if not isinstance(noise_model, WithPool):
+        return known
+    return tuple(condition for condition in known if noise_model.has_reference(condition)) or known
+
+
+def _check_covered(noise_model: NoiseModel, picture: TrainingPicture) -> None:
     try:
         for condition in picture.conditions:
-            vocabulary.resolve(condition)
+            resolve_condition(noise_model, condition)
     except InputError as error:
         raise UsageError(f"{picture.name}: {error}") from error
 

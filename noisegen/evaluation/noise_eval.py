@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,15 +12,18 @@ from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair, load_pair
 from noisegen.errors import InputError
 from noisegen.evaluation.histogram_metrics import akld, local_variance
+from noisegen.evaluation.method_cost import MethodCost, draw_rate, parameter_count
 from noisegen.evaluation.noise_metrics import grey_level_noise
 from noisegen.evaluation.noise_score import FLOOR, ConditionScore, NoiseScore
 from noisegen.evaluation.picture_score import NoiseField, PictureScore, compare, mean_score, score_of_halves
 from noisegen.evaluation.structure_metrics import LONGEST_LAG
-from noisegen.models.protocol import NoiseModel
+from noisegen.models.protocol import NoiseModel, ReferencedModel
+from noisegen.models.references import ReferencePool, WithPool, describe_picture, resolve_condition
 from noisegen.synthesis.engine import synthesize
 
 __all__ = [
     "DEFAULT_CROP",
+    "TILE_SIZE",
     "ConditionScore",
     "Evaluation",
     "NoiseScore",
@@ -31,6 +34,7 @@ __all__ = [
 ]
 
 DEFAULT_CROP = 768
+TILE_SIZE = 256
 AKLD_SAMPLES = 4
 AKLD_SIDE = 256
 # So that a quadrant still has every lag of the autocorrelation.
@@ -55,10 +59,17 @@ class ScoredPicture:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by method, in the order given, and of real noise against itself (without detail: empty)."""
+    """Scores and costs by method, in the order given.
+
+    Attributes:
+        methods: the scores.
+        floor: of real noise against itself; empty without detail.
+        costs: empty without detail.
+    """
 
     methods: Mapping[str, list[ConditionScore]]
     floor: list[ConditionScore]
+    costs: Mapping[str, MethodCost]
 
 
 @dataclass
@@ -79,9 +90,10 @@ def evaluate_noise(
     pairs: Sequence[Pair],
     *,
     seed: int = 0,
-    tile_size: int = 256,
+    tile_size: int = TILE_SIZE,
     crop: int = DEFAULT_CROP,
     device: str = "cpu",
+    paired: bool = False,
     advance: Callable[[], object] = lambda: None,
 ) -> list[ConditionScore]:
     """The cheap metrics of one model (kld_nm, acf_error, std and bias): `evaluate_methods` without detail.
@@ -98,6 +110,7 @@ def evaluate_noise(
         crop=crop,
         device=device,
         detailed=False,
+        paired=("model",) if paired else (),
         advance=advance,
     )
     return evaluation.methods["model"]
@@ -108,10 +121,11 @@ def evaluate_methods(
     pairs: Sequence[Pair],
     *,
     seed: int = 0,
-    tile_size: int = 256,
+    tile_size: int = TILE_SIZE,
     crop: int = DEFAULT_CROP,
     device: str = "cpu",
     detailed: bool = True,
+    paired: Collection[str] = (),
     see: Callable[[ScoredPicture], object] = lambda picture: None,
     advance: Callable[[], object] = lambda: None,
 ) -> Evaluation:
@@ -127,24 +141,28 @@ def evaluate_methods(
         tile_size: side of the tiles that the models run on.
         crop: side of the central square in pixels; 0 for whole pictures.
         device: ``"cpu"`` or ``"cuda"``.
-        detailed: whether to measure `NoiseDetail` and the floor too; this takes three more tiles a picture
-            (AKLD is the mean of 4 samples, taken of the central 256 pixels) and about a second a megapixel.
+        detailed: whether to measure `NoiseDetail`, the floor and the costs too; this takes five more tiles a picture
+            (AKLD is the mean of 4 samples, taken of the central 256 pixels; two are drawn for the speed) and about a
+            second a megapixel.
+        paired: names of methods that take each pair's own noisy picture for their reference.
         see: is handed each picture after it was scored.
         advance: called for each pair and method.
 
     Returns:
-        For each method, and for the floor, one row for each (dataset, camera, ISO) of the pairs, sorted.
+        For each method, and for the floor, one row for each (dataset, camera, ISO) of the pairs, sorted; and each
+        method's cost.
     """
     groups: dict[tuple[str, Condition], list[Pair]] = defaultdict(list)
     for pair in pairs:
         groups[pair.dataset or "", pair.condition].append(pair)
     names = [*methods, FLOOR]
     rows: dict[str, list[ConditionScore]] = {name: [] for name in names}
+    rates: dict[str, list[float]] = {name: [] for name in methods}
     for (dataset, condition), members in sorted(groups.items()):
         group = {name: _Group() for name in names}
         for name, model in methods.items():
             try:
-                group[name].rule = model.vocabulary.resolve(condition).rule
+                group[name].rule = resolve_condition(model, condition).rule
             except InputError as error:
                 group[name].problems.append(f"not covered: {error}")
         for pair in members:
@@ -160,7 +178,10 @@ def evaluate_methods(
             for name, model in methods.items():
                 try:
                     if group[name].rule:
-                        group[name].scores.append(scorer.score(name, model))
+                        drawing = scorer.with_own_picture(model) if name in paired else model
+                        group[name].scores.append(scorer.score(name, drawing))
+                        if detailed:
+                            rates[name].append(scorer.draw_rate(drawing))
                 except InputError as error:
                     group[name].problems.append(f"{pair.name} left out: {error}")
                 advance()
@@ -170,7 +191,13 @@ def evaluate_methods(
         for name in names:
             rows[name].append(group[name].row(dataset, condition))
     floor = rows.pop(FLOOR)
-    return Evaluation(rows, floor if detailed else [])
+    if not detailed:
+        return Evaluation(rows, [], {})
+    costs = {
+        name: MethodCost(parameter_count(model), float(np.median(rates[name])) if rates[name] else None)
+        for name, model in methods.items()
+    }
+    return Evaluation(rows, floor, costs)
 
 
 def central_crop(image: np.ndarray, side: int) -> np.ndarray:
@@ -199,12 +226,23 @@ class _PairScorer:
         self._real: dict[int, NoiseField] = {}
         self._synthetic: dict[str, np.ndarray] = {}
 
+    def with_own_picture(self, model: NoiseModel) -> NoiseModel:
+        """The model with the pair's own noisy picture for its reference."""
+        assert isinstance(model, ReferencedModel)
+        condition = self.pair.condition
+        described = describe_picture(model, self.noisy, self.clean, condition, device=self.device)
+        return WithPool(model, ReferencePool.of([(condition, described)]))
+
     def score(self, name: str, model: NoiseModel) -> PictureScore:
         noisy = self._synthesize(model, self.clean, 0)
         self._synthetic[name] = noisy
         synthetic = self._field(noisy, model.bit_depth)
         real = self._field_of_real(model.bit_depth)
         return compare(real, synthetic, self._akld(model, noisy) if self.detailed else 0.0)
+
+    def draw_rate(self, model: NoiseModel) -> float:
+        condition, side = self.pair.condition, self.tile_size
+        return draw_rate(model, self.clean, condition, tile_size=side, device=self.device)
 
     def floor(self) -> PictureScore:
         # of the depth of the methods; where none could be scored, that of the file

@@ -6,16 +6,14 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from noisegen import __version__
-from noisegen.conditions import Condition
-from noisegen.datasets.pairs import Pair, load_pair
-from noisegen.errors import InputError, UsageError
+from noisegen.datasets.pairs import Pair
+from noisegen.errors import UsageError
+from noisegen.fitting.one_pass import pictures_of
 from noisegen.fitting.selection import Selection, select_pairs
 from noisegen.images import probe
 from noisegen.models import checkpoint_of_model
@@ -100,7 +98,7 @@ def train_noise_model(
         if recipe is None:
             start = time.monotonic()
             assert kind.fit is not None
-            model = kind.fit(_Pictures(selection.training), depth)
+            model = kind.fit(pictures_of(selection.training, depth), depth)
             seconds, validation = time.monotonic() - start, None
         else:
             ranks.first(lambda: claim(work, _describe(table, selection)))
@@ -131,23 +129,6 @@ def train_noise_model(
             }
             write_checkpoint(output, checkpoint_of_model(kind.name, model, card))
     return True
-
-
-class _Pictures:
-    """(condition, noisy, clean) of pairs, read one at a time in each pass."""
-
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        self.pairs = pairs
-
-    def __iter__(self) -> Iterator[tuple[Condition, np.ndarray, np.ndarray]]:
-        for pair in self.pairs:
-            try:
-                noisy, clean = load_pair(pair)
-            except InputError as error:
-                raise UsageError(
-                    f"a pair to fit on cannot be read; remove it from the table: {error}"
-                ) from error
-            yield pair.condition, noisy, clean
 
 
 def _kind(selection: Selection, bit_depth: int | None) -> tuple[int, int]:

@@ -96,7 +96,7 @@ class ResidualEncoder(nn.Module):
         self.final = nn.Linear(hidden, out)
 
     def forward(self, code: ConditionCode) -> Tensor:
-        x = self.initial(code.onehot)
+        x = self.initial(code.onehot.to(self.initial.weight.dtype))
         for block in self.blocks:
             x = block(x)
         return code.blend(self.final(x))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["critic_loss", "generator_loss", "gradient_penalty"]
+__all__ = ["Score", "critic_loss", "generator_loss", "gradient_penalty"]
 
 Score = Callable[[Tensor], Tensor]
 

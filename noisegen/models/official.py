@@ -1,4 +1,4 @@
-"""Import of the authors' published NM-FlowGAN files (.pth) into noisegen checkpoints."""
+"""Import of published files (.pth), of NM-FlowGAN's and sRGBFlow's authors, into noisegen checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OFFICIAL_CAMERAS", "OFFICIAL_ISOS", "import_official"]
 
-# Not stored in the authors' file; their code fixes these lists and this order.
+# Not stored in the authors' files; the code of both fixes these lists and this order.
 OFFICIAL_CAMERAS = ("IP", "GP", "S6", "N6", "G4")
 OFFICIAL_ISOS = (100, 400, 800, 1600, 3200)
 
@@ -48,13 +48,14 @@ _CONSTANTS = {"pre_bijectors.0.ldj_per_dim", "dist.buffer"}
 
 
 def import_official(path: Path) -> Checkpoint:
-    """Reads the authors' noise model or denoiser file with `weights_only`, so nothing in it is executed.
+    """Reads authors' noise model or denoiser file with `weights_only`, so nothing in it is executed.
 
     Args:
-        path: `{'model_weight': {'generator': ..., 'critic': ...}}` or `{'model_weight': {'denoiser': ...}}`.
+        path: `{'model_weight': {'generator': ..., 'critic': ...}}` or `{'model_weight': {'denoiser': ...}}` of
+            NM-FlowGAN, or `{'state_dict': ...}` of sRGBFlow.
 
     Returns:
-        A checkpoint of kind "nm-flowgan" (with critic) or "dncnn".
+        A checkpoint of kind "nm-flowgan" (with critic), "dncnn" or "srgbflow".
 
     Raises:
         UsageError: not such a file, or of another architecture.
@@ -69,15 +70,23 @@ def import_official(path: Path) -> Checkpoint:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path} is not a PyTorch file of plain weights: {reason}") from error
-    weights = content.get("model_weight") if isinstance(content, Mapping) else None
-    if not isinstance(weights, Mapping):
-        raise UsageError(f"{path} has no 'model_weight'; expected the authors' NM-FlowGAN or DnCNN file")
+    parts = content if isinstance(content, Mapping) else {}
+    weights, state = parts.get("model_weight"), parts.get("state_dict")
     try:
-        if "denoiser" in weights:
+        if isinstance(weights, Mapping) and "denoiser" in weights:
             return _import_denoiser(weights["denoiser"], path)
-        return _import_noise_model(weights["generator"], weights.get("critic", {}), path)
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        if isinstance(weights, Mapping):
+            return _import_noise_model(weights["generator"], weights.get("critic", {}), path)
+        if isinstance(state, Mapping):
+            from noisegen.models.srgbflow.published import import_srgbflow
+
+            return import_srgbflow(state, path, OFFICIAL_CAMERAS, OFFICIAL_ISOS)
+    except (KeyError, IndexError, AttributeError, StopIteration, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not laid out as the authors' file ({error!r})") from error
+    raise UsageError(
+        f"{path} has neither 'model_weight' nor 'state_dict'; expected the authors' file of NM-FlowGAN, its DnCNN, "
+        "or sRGBFlow"
+    )
 
 
 def _import_noise_model(

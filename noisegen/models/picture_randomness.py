@@ -11,10 +11,15 @@ from noisegen.philox import philox4x32
 __all__ = ["picture_normals", "picture_uniforms"]
 
 
-def picture_uniforms(noise: Randomness, count: int) -> Tensor:
+def picture_uniforms(noise: Randomness, count: int, *, stream: int = 0) -> Tensor:
     """Uniform numbers in (0, 1), float64 [B, count], independent of `Randomness.normal` and `Randomness.uniform`.
 
-    The counter is (n, 0, 1, 0); that of pixels has 0 for its third word.
+    The counter is (n, stream, 1, 0); that of pixels has 0 for its third word.
+
+    Args:
+        noise: with keys.
+        count: of numbers for each picture.
+        stream: numbers of different streams are independent; 0 is for models, 1 picks references.
 
     Raises:
         ValueError: the randomness has no key.
@@ -24,10 +29,12 @@ def picture_uniforms(noise: Randomness, count: int) -> Tensor:
     device = noise.key.device
     low, high = noise.key[:, :1], noise.key[:, 1:]
     blocks = -(-count // 4)
-    zero, one = (torch.full((1, 1), value, dtype=torch.int64, device=device) for value in (0, 1))
+    zero, one, second = (
+        torch.full((1, 1), value, dtype=torch.int64, device=device) for value in (0, 1, stream)
+    )
     out = [torch.zeros((len(noise.key), blocks), dtype=torch.int64, device=device) for _ in range(5)]
     words = philox4x32(
-        (torch.arange(blocks, device=device)[None], zero, one, zero), (low, high), out[:4], out[4]
+        (torch.arange(blocks, device=device)[None], second, one, zero), (low, high), out[:4], out[4]
     )
     numbers = torch.stack([word & 0xFFFFFFFF for word in words], dim=2).flatten(1)[:, :count]
     return (numbers.double() + 0.5) * 2.0**-32

@@ -24,7 +24,14 @@ ENTRY_POINTS = "noisegen.noise_models"
 # name -> "module:name of its ModelType"
 _BUILT_IN = {
     "nm-flowgan": "noisegen.models.nm_flowgan.model_type:NM_FLOWGAN",
+    "awgn": "noisegen.models.classical:AWGN",
+    "poisson-gaussian": "noisegen.models.classical:POISSON_GAUSSIAN",
+    "heteroscedastic": "noisegen.models.classical:HETEROSCEDASTIC",
+    "correlated-gaussian": "noisegen.models.correlated_gaussian:CORRELATED_GAUSSIAN",
     "c2n": "noisegen.models.c2n.model_type:C2N",
+    "naflow": "noisegen.models.naflow.model_type:NAFLOW",
+    "srgbflow": "noisegen.models.srgbflow.model_type:SRGBFLOW",
+    "neca-w": "noisegen.models.neca.model_type:NECA_W",
 }
 
 
@@ -41,8 +48,8 @@ class ModelType:
         model: makes one, untrained, from sizes and vocabulary.
         recipes: ways to train it by name, the usual one first.
         learner: see `noisegen.models.learning.Learner`; called with (model, recipe, mixed_precision=...).
-        fit: called with an iterable of (condition, noisy, clean), uint8 or uint16 [H, W, C] of one kind and read anew
-            in each pass, and with `bit_depth`; returns the fitted model.
+        fit: called with an iterable of (condition, noisy, clean), uint8 or uint16 [H, W, C] of one kind, which can be
+            read once, and with `bit_depth`; returns the fitted model.
     """
 
     name: str

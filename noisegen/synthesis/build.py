@@ -13,6 +13,7 @@ from typing import Any
 from noisegen.errors import UsageError
 from noisegen.images import DEFAULT_MAX_PIXELS
 from noisegen.native import instruction_set, kernels_on
+from noisegen.noisy_pool import NoisyPool
 from noisegen.progress import say
 from noisegen.synthesis.completion import complete, complete_if_last
 from noisegen.synthesis.files import write_json
@@ -29,6 +30,7 @@ from noisegen.synthesis.plan import (
     host_record,
     stored_rows_per_shard,
 )
+from noisegen.synthesis.pool_file import keep_pool
 from noisegen.synthesis.rank import resolve_rank
 from noisegen.synthesis.resolve import ResolvedBuild, request_record, resolved_build
 from noisegen.synthesis.shards import Shard
@@ -57,6 +59,7 @@ def build_dataset(
     output: str | Path,
     *,
     model: str | Path = "default",
+    noisy_pool: str | Path | None = None,
     format: str = "webdataset",
     layout: str | None = None,
     png_level: str | None = None,
@@ -106,6 +109,8 @@ def build_dataset(
         manifest: Parquet file or its URL, see `noisegen.manifest`.
         output: the dataset's folder, made if missing, or its URL, see `noisegen.synthesis.staging`.
         model: "default" or a .safetensors checkpoint, which may be a URL.
+        noisy_pool: table of real pairs, or its URL, from whose noisy pictures a model that takes references has them,
+            see `noisegen.noisy_pool`. What is not given of camera and ISO is then drawn from those of the pool.
         format: "webdataset", "parquet", "folders", "lmdb" or "hdf5", see ``docs/formats.md``.
         layout: of "folders": "basicsr" (default), "nafnet", "restormer" or "kair".
         png_level: "stored", "fast" (default) or "small"; none with "hdf5".
@@ -221,11 +226,13 @@ class Description:
         config: the settings in full.
         run: for run.json.
         host: for host.json.
+        pool: for noisy_pool.json; None where the model draws without references.
     """
 
     config: BuildConfig
     run: dict[str, Any]
     host: dict[str, object]
+    pool: NoisyPool | None
 
 
 def describe(
@@ -240,7 +247,7 @@ def describe(
         kernels=instruction_set() if kernels_on(resolved.device) == "native" else "torch",
         request=request_record(request),
     )
-    return Description(config, run_of(resolved, config), host)
+    return Description(config, run_of(resolved, config), host, resolved.pool)
 
 
 def begin(folder: DatasetFolder, described: Callable[[], Description]) -> Description:
@@ -263,6 +270,8 @@ def begin(folder: DatasetFolder, described: Callable[[], Description]) -> Descri
                 "webdataset there, or build into a folder"
             )
         adopt_run(folder, description.run)
+        if description.pool is not None:
+            keep_pool(folder, description.pool)
         write_json(folder.state / "host.json", description.host)
     folder.remove_leftovers()
     folder.publish()
@@ -276,6 +285,7 @@ def run_of(resolved: ResolvedBuild, config: BuildConfig) -> dict[str, Any]:
         resolved.manifest,
         resolved.checkpoint_sha256,
         resolved.checkpoint_licence,
+        None if resolved.pool is None else resolved.pool.record(),
         bit_depth=resolved.engine.model.bit_depth,
         channels=resolved.engine.model.channels,
     )

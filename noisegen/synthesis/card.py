@@ -118,6 +118,8 @@ def _provenance(run: Mapping[str, Any]) -> Iterator[str]:
         yield "|---|---|"
         yield f"| noise model (SHA-256) | `{build['checkpoint_sha256']}` |"
         yield f"| terms of its training data | {_cell(build['checkpoint_licence'])} |"
+        if pool := build.get("noisy_pool"):
+            yield f"| noisy pictures that it took references from | {pool['pictures']} |"
         yield f"| manifest of the photographs (SHA-256) | `{build['manifest_sha256']}` |"
         yield f"| seed | {build['config']['seed']} |"
         for name, version in sorted(build["versions"].items()):

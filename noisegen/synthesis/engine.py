@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from noisegen.conditions import Condition
-from noisegen.errors import InputError
+from noisegen.models.pictures import check_picture
 from noisegen.models.protocol import BatchedModel, NoiseModel
 from noisegen.synthesis.cuda_engine import CudaEngine, tiles_at_once
 from noisegen.synthesis.jobs import TileJob, no_numbers
@@ -24,7 +24,6 @@ from noisegen.tiles import cut_region, tile_grid
 __all__ = [
     "Engine",
     "TileJob",
-    "check_picture",
     "keep_freed_memory",
     "synthesize",
     "tile_threads",
@@ -127,35 +126,6 @@ def _picture(planes: torch.Tensor, dtype: np.dtype) -> np.ndarray:
     return values[0][..., None] if len(values) == 1 else cv2.merge(list(values))
 
 
-def check_picture(model: NoiseModel, picture: np.ndarray) -> None:
-    """Makes sure that a photograph is of the kind that the model was made for.
-
-    Raises:
-        InputError: ``channels`` or ``bit_depth``.
-    """
-    kinds = {1: "grey", 3: "RGB"}
-    has, wants = kinds[picture.shape[2]], kinds[model.channels]
-    if has != wants:
-        raise InputError(
-            "channels",
-            f"the photograph is {has} but the model makes {wants} noise; "
-            f"convert it to {wants} or use a model trained on {has} pairs",
-        )
-    bits = 8 * picture.dtype.itemsize
-    if bits != (8 if model.bit_depth == 8 else 16):
-        raise InputError(
-            "bit_depth",
-            f"the photograph has {bits} bits a channel but the model makes {model.bit_depth}-bit noise; "
-            f"convert the photograph or use a model trained on {bits}-bit pairs",
-        )
-    if model.bit_depth < bits and picture.max() >= 1 << model.bit_depth:
-        raise InputError(
-            "bit_depth",
-            f"the photograph holds the value {picture.max()} but the model has {model.bit_depth} bits; "
-            f"scale the photograph to 0 .. {(1 << model.bit_depth) - 1}",
-        )
-
-
 def synthesize(
     model: NoiseModel,
     clean: np.ndarray,
@@ -177,7 +147,8 @@ def synthesize(
     dataset built with the same settings.
 
     Args:
-        model: a noise model on ``device``, as it should be used (see `noisegen.models.prepare_for_synthesis`).
+        model: a noise model on ``device``, as it should be used (see `noisegen.models.prepare_for_synthesis`); one that
+            needs references together with them, as a `noisegen.models.references.WithPool`.
         clean: uint8 or uint16 [H, W, C].
         condition: camera and ISO.
         seed, image_id, variant: what the noise is drawn from, with the pixel's position.
@@ -191,7 +162,7 @@ def synthesize(
 
     Raises:
         InputError: the photograph's channels or bit depth are not the model's, or it does not cover the
-        condition.
+        condition (with a pool of references: ``no_reference`` where it has none for it).
     """
     check_picture(model, clean)
     height, width, _ = clean.shape

@@ -15,6 +15,7 @@
     state/000000.retry.json      put there by `retry-failed`; as bad.json, but the shard counts as finished and
                                  stays in place until the new one is ready
     state/000000.timing.json     seconds and tiles, for `status` (see `noisegen.synthesis.stages`)
+    state/noisy_pool.json        descriptions of the noisy pictures that the model took references from
     state/host.json              where it was last built, with which settings that change no byte
     state/profile.json state/trace.json    where the time of the last build with --profile went
     state/lock                   held by the running build
@@ -59,7 +60,9 @@ from noisegen.synthesis.shards import ConditionTotal, Failure, Marker, Shard, sh
 if TYPE_CHECKING:
     from noisegen.synthesis.interrupt import StopRequest
 
-__all__ = ["SUMMARY_FILES", "DatasetFolder", "Notes"]
+__all__ = ["NOISY_POOL", "SUMMARY_FILES", "DatasetFolder", "Notes"]
+
+NOISY_POOL = "noisy_pool.json"
 
 # what describes the whole; the first is written last
 SUMMARY_FILES = (
@@ -147,6 +150,10 @@ class DatasetFolder:
 
     def timing_file(self, shard: Shard) -> Path:
         return self.state / f"{shard.name}.timing.json"
+
+    @property
+    def noisy_pool_file(self) -> Path:
+        return self.state / NOISY_POOL
 
     @property
     def profile_file(self) -> Path:

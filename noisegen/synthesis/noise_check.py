@@ -18,11 +18,13 @@ from noisegen.conditions import Condition
 from noisegen.devices import resolve_device
 from noisegen.errors import UsageError
 from noisegen.models import checkpoint_sha256, load_noise_model, prepare_for_synthesis
+from noisegen.noisy_pool import with_pool
 from noisegen.synthesis.engine import Engine, TileJob, tile_threads
 from noisegen.synthesis.files import read_json
 from noisegen.synthesis.formats import format_named
 from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.plan import installed_versions
+from noisegen.synthesis.pool_file import kept_pool
 from noisegen.synthesis.randomness import tile_key
 from noisegen.synthesis.records import noise_std, read_index
 from noisegen.synthesis.shards import Shard
@@ -142,7 +144,7 @@ def check_noise(
         return NoiseCheck("the dataset is a copy; verify what it was copied from")
     try:
         source = _checkpoint(folder, run, model)
-        engine, exact = _engine(run, source)
+        engine, exact = _engine(folder, run, source)
     except UsageError as error:
         return NoiseCheck(str(error))
     samples, counts, squares = _draw(folder, shards, tiles)
@@ -188,7 +190,7 @@ def _checkpoint(folder: DatasetFolder, run: Mapping[str, Any], model: str | Path
     return model
 
 
-def _engine(run: Mapping[str, Any], model: str | Path) -> tuple[Engine, bool]:
+def _engine(folder: DatasetFolder, run: Mapping[str, Any], model: str | Path) -> tuple[Engine, bool]:
     """The model as in the build, as far as that can be had here, and whether it is the same in all respects."""
     config = run["config"]
     if config["halo"]:
@@ -200,6 +202,8 @@ def _engine(run: Mapping[str, Any], model: str | Path) -> tuple[Engine, bool]:
     noise_model = prepare_for_synthesis(
         load_noise_model(model, device=device), device=device, precision=precision
     )
+    if run.get("noisy_pool"):
+        noise_model = with_pool(noise_model, kept_pool(folder))
     same = (device, precision) == (config["device"], config["precision"])
     engine = Engine(noise_model, device=device, noise_scale=config["noise_scale"])
     return engine, same and run["versions"] == installed_versions(config["format"], config["device"])

@@ -21,10 +21,11 @@ from noisegen.downscaling import downscale
 from noisegen.errors import InputError
 from noisegen.images import EncodedPicture, probe, read_image
 from noisegen.manifest import BadRow, Manifest, ManifestRow
+from noisegen.models.pictures import check_picture
 from noisegen.photographs import look_ahead
 from noisegen.remote import Connections
 from noisegen.synthesis.duplicates import RepeatedIds
-from noisegen.synthesis.engine import Engine, TileJob, check_picture, tile_threads
+from noisegen.synthesis.engine import Engine, TileJob, tile_threads
 from noisegen.synthesis.events import (
     Event,
     RowDone,
@@ -132,7 +133,7 @@ class Pipeline:
         self._config = config
         self._repeated = repeated
         self._selection = TileSelection(config.min_sharpness, config.max_flat, config.max_saturated)
-        self._conditions = ConditionChoice(config, engine.model.vocabulary)
+        self._conditions = ConditionChoice(config, engine.model)
         self._encode_picture = format_named(config.format).encode
         self._manifest = manifest
         self._engine = engine

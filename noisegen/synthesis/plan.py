@@ -168,6 +168,7 @@ def fingerprint(
     manifest: Manifest,
     checkpoint: str,
     licence: str,
+    noisy_pool: Mapping[str, object] | None,
     *,
     bit_depth: int,
     channels: int,
@@ -179,6 +180,7 @@ def fingerprint(
         manifest: the list of photographs.
         checkpoint: SHA-256 of the noise model's file.
         licence: of the data that the noise model was trained on, for the dataset's card.
+        noisy_pool: of its references, see `noisegen.noisy_pool.NoisyPool.record`; None where it draws without.
         bit_depth, channels: of its pictures, kept for those who read the dataset.
     """
     rows = manifest.num_rows if config.limit is None else min(config.limit, manifest.num_rows)
@@ -190,6 +192,7 @@ def fingerprint(
         "manifest_sha256": manifest.sha256,
         "checkpoint_sha256": checkpoint,
         "checkpoint_licence": licence,
+        "noisy_pool": noisy_pool,
         "bit_depth": bit_depth,
         "channels": channels,
         "versions": installed_versions(config.format, config.device),

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from noisegen.condition_draw import read_condition_draw
+from noisegen.condition_draw import ConditionDraw, read_condition_draw
+from noisegen.conditions import Condition
 from noisegen.devices import cuda_devices, resolve_device
 from noisegen.errors import InputError, UsageError
 from noisegen.manifest import Manifest
@@ -19,10 +20,13 @@ from noisegen.models import (
     prepare_for_synthesis,
 )
 from noisegen.models.protocol import NoiseModel
+from noisegen.models.references import resolve_condition
+from noisegen.noisy_pool import NoisyPool, read_pool, takes_references, with_pool
 from noisegen.remote import as_place, is_url, local_copy, parent_url
 from noisegen.synthesis.choices import OutputChoice
 from noisegen.synthesis.engine import Engine, keep_freed_memory
 from noisegen.synthesis.plan import BuildConfig
+from noisegen.synthesis.pool_file import stored_pool
 from noisegen.synthesis.splits import parse_split
 from noisegen.synthesis.threads import usable_cores
 
@@ -31,7 +35,7 @@ __all__ = ["ResolvedBuild", "request_record", "resolved_build"]
 # arguments of `build_dataset` that say which processes build, not what is built
 ITS_OWN = ("rank", "world_size", "executor", "ray_address", "gpus_per_task")
 # and that name a file or folder
-PLACES = ("manifest", "output", "root", "staging", "model", "conditions")
+PLACES = ("manifest", "output", "root", "staging", "model", "noisy_pool", "conditions")
 
 # On CUDA so many more workers than cores: those that wait for a device use none.
 WAITING_WORKERS = 4
@@ -46,6 +50,7 @@ class ResolvedBuild:
         manifest: the photographs.
         engine: the noise model on its device.
         checkpoint_sha256, checkpoint_licence: of the noise model.
+        pool: of its references; None where it draws without.
         device: the device, or all of them: "cuda:0, cuda:1".
         workers: threads that make tiles.
         batch_size: tiles given to a worker at once, a multiple of those computed together.
@@ -56,6 +61,7 @@ class ResolvedBuild:
     engine: Engine
     checkpoint_sha256: str
     checkpoint_licence: str
+    pool: NoisyPool | None
     device: str
     workers: int
     batch_size: int
@@ -65,7 +71,9 @@ class ResolvedBuild:
 def resolved_build(
     *,
     manifest: str | Path,
+    output: str | Path | None,
     model: str | Path,
+    noisy_pool: str | Path | None,
     format: str,
     layout: str | None,
     png_level: str | None,
@@ -137,17 +145,20 @@ def resolved_build(
         noise_model = _load(model_file, config)
         config = replace(config, precision=drawing_precision(noise_model, precision, device))
         devices = cuda_devices(device) if config.device == "cuda" else [device]
-        engine = _make_engine(noise_model, config, devices)
-        if conditions is not None:
-            distribution = read_condition_draw(Path(conditions), engine.model.vocabulary)
-            config = replace(config, conditions=distribution.to_dict())
+        checkpoint = checkpoint_sha256(model_file)
+        pool = _pool(noise_model, noisy_pool, checkpoint, output)
+        engine = _make_engine(noise_model, pool, config, devices)
+        distribution = _distribution(conditions, engine.model, pool)
+        config = replace(config, conditions=None if distribution is None else distribution.to_dict())
+        _check_condition(engine.model, config)
         at_once = engine.tiles_at_once(tile_size)
         yield ResolvedBuild(
             config=config,
             manifest=photographs,
             engine=engine,
-            checkpoint_sha256=checkpoint_sha256(model_file),
+            checkpoint_sha256=checkpoint,
             checkpoint_licence=checkpoint_licence(model_file),
+            pool=pool,
             device=", ".join(devices),
             workers=workers or usable_cores() + (WAITING_WORKERS if config.device == "cuda" else 0),
             batch_size=-(-(batch_size or 1) // at_once) * at_once,
@@ -176,11 +187,48 @@ def _load(model: str | Path, config: BuildConfig) -> NoiseModel:
     return noise_model
 
 
-def _make_engine(model: NoiseModel, config: BuildConfig, devices: Sequence[str]) -> Engine:
+def _pool(
+    model: NoiseModel, table: str | Path | None, checkpoint: str, output: str | Path | None
+) -> NoisyPool | None:
+    """What the model takes references from: as the dataset keeps it, or else as the table's pictures show it."""
+    if not takes_references(model, table):
+        return None
+    assert table is not None
+    stored = None if output is None else stored_pool(output)
+    if stored is not None:
+        with local_copy(table) as copy:
+            if stored.serves(copy, checkpoint):
+                return stored
+    return read_pool(table, model, checkpoint)
+
+
+def _distribution(
+    conditions: str | Path | None, model: NoiseModel, pool: NoisyPool | None
+) -> ConditionDraw | None:
+    """What camera and ISO are drawn from: the file, the pool's settings, or (None) those that the model knows."""
+    if conditions is not None:
+        return read_condition_draw(Path(conditions), model.vocabulary)
+    return None if pool is None else ConditionDraw.uniform(pool.conditions)
+
+
+def _check_condition(model: NoiseModel, config: BuildConfig) -> None:
+    """Makes sure that there is a reference where all photographs are to have one condition."""
+    if config.camera is not None and config.iso is not None:
+        try:
+            resolve_condition(model, Condition(config.camera, config.iso))
+        except InputError as error:
+            raise UsageError(f"{error} (asked for by --camera and --iso)") from error
+
+
+def _make_engine(
+    model: NoiseModel, pool: NoisyPool | None, config: BuildConfig, devices: Sequence[str]
+) -> Engine:
     """The engine on all of the devices."""
     if config.device == "cpu":
         keep_freed_memory()
-    first, *further = [prepare_for_synthesis(model, device=d, precision=config.precision) for d in devices]
+    first, *further = [
+        with_pool(prepare_for_synthesis(model, device=d, precision=config.precision), pool) for d in devices
+    ]
     return Engine(
         first,
         device=devices[0],

@@ -70,6 +70,7 @@ def retry_failed(
     manifest: str | Path | None = None,
     root: str | Path | None = None,
     model: str | Path | None = None,
+    noisy_pool: str | Path | None = None,
     reason: str | None = None,
     workers: int | None = None,
     dry_run: bool = False,
@@ -85,7 +86,7 @@ def retry_failed(
 
     Args:
         dataset: folder of a dataset, which may be unfinished; what was never built is left alone.
-        manifest, root, model: where they are now, if not where they were.
+        manifest, root, model, noisy_pool: where they are now, if not where they were.
         reason: look at failures of this reason only.
         workers: threads; default as in the build.
         dry_run: redo nothing.
@@ -104,7 +105,7 @@ def retry_failed(
         )
     folder = DatasetFolder(place)
     request = _recorded_request(folder)
-    moved = {"manifest": manifest, "root": root, "model": model, "workers": workers}
+    moved = {"manifest": manifest, "root": root, "model": model, "noisy_pool": noisy_pool, "workers": workers}
     request |= {name: value for name, value in moved.items() if value is not None}
     request |= {"output": folder.root, "profile": profile, "quiet": quiet}
     request |= {

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisegen.condition_draw import ConditionDraw
-from noisegen.conditions import Condition, Vocabulary
+from noisegen.conditions import Condition
 from noisegen.errors import InputError
 from noisegen.images import probe
 from noisegen.manifest import BadRow, ManifestRow
+from noisegen.models.pictures import check_picture
 from noisegen.models.protocol import NoiseModel
+from noisegen.models.references import resolve_condition
 from noisegen.photographs import get_photograph
-from noisegen.synthesis.engine import check_picture
 from noisegen.synthesis.plan import BuildConfig
 
 __all__ = ["ChosenCondition", "ConditionChoice", "ExpectedTiles"]
@@ -31,17 +32,17 @@ class ChosenCondition:
 class ConditionChoice:
     """Takes camera and ISO from the settings or the manifest, and draws what neither gives."""
 
-    def __init__(self, config: BuildConfig, vocabulary: Vocabulary) -> None:
-        self._config, self._vocabulary = config, vocabulary
+    def __init__(self, config: BuildConfig, model: NoiseModel) -> None:
+        self._config, self._model, self._vocabulary = config, model, model.vocabulary
         self._distribution = (
-            None if config.conditions is None else ConditionDraw.parse(config.conditions, vocabulary)
+            None if config.conditions is None else ConditionDraw.parse(config.conditions, self._vocabulary)
         )
 
     def choose(self, row: ManifestRow) -> list[ChosenCondition]:
         """One condition for each variant.
 
         Raises:
-            InputError: the model does not cover what was asked for.
+            InputError: the model, or its pool of references, does not cover what was asked for.
         """
         return [self._choose(row, variant) for variant in range(self._config.variants)]
 
@@ -54,7 +55,7 @@ class ConditionChoice:
         else:
             condition = self._distribution.draw(self._vocabulary, seed, row.id, variant, camera, iso)
         return ChosenCondition(
-            condition, self._vocabulary.resolve(condition).rule, camera is None or iso is None
+            condition, resolve_condition(self._model, condition).rule, camera is None or iso is None
         )
 
 
@@ -63,7 +64,7 @@ class ExpectedTiles:
 
     def __init__(self, config: BuildConfig, model: NoiseModel) -> None:
         self._config, self._model = config, model
-        self._conditions = ConditionChoice(config, model.vocabulary)
+        self._conditions = ConditionChoice(config, model)
 
     def count(self, row: ManifestRow | BadRow) -> int:
         """Those of all variants, before any are left out for what they show.

@@ -46,7 +46,9 @@ __all__ = ["StagedFolder", "dataset_at", "opened_dataset"]
 PATIENCE = 4.0
 
 # what is read here before anything else; markers are many, and are read when they are asked for
-_FETCHED_AT_ONCE = re.compile(r"run\.json|state/run\.xxh3|state/host\.json|state/\d+\.(bad|retry)\.json")
+_FETCHED_AT_ONCE = re.compile(
+    r"run\.json|state/run\.xxh3|state/(host|noisy_pool)\.json|state/\d+\.(bad|retry)\.json"
+)
 
 # a file of a shard
 _SHARD_FILE = re.compile(r".+/(\d{6,})\.[^/]*")
@@ -177,7 +179,10 @@ class StagedFolder(DatasetFolder):
 
     def publish(self) -> None:
         names = {path.name for path in self.root.glob("*") if path.is_file() and path.name[0] != "."}
-        told = (self.state / "host.json", self.profile_file, self.trace_file, self.failures_file)
+        told = (
+            *(self.state / "host.json", self.noisy_pool_file),
+            *(self.profile_file, self.trace_file, self.failures_file),
+        )
         names |= {self._name(path) for path in told if path.exists()}
         # last what says that all is there
         self._send(sorted(names - {"run.json"}, key=lambda name: (name == "dataset.json", name)))

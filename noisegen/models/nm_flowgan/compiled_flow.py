@@ -7,7 +7,7 @@ import ctypes
 import torch
 from torch import Tensor
 
-from noisegen.models.nm_flowgan.correlation import convolve_squares, filter_latent
+from noisegen.models.linear_filters import convolve_squares, filter_latent
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, Signal, Structure
 from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 from noisegen.native.convolution import LARGEST_KERNEL, Convolution, Network, filter_squares

@@ -6,18 +6,16 @@ import torch
 from torch import Tensor
 
 from noisegen.models.learning import Batch, Patches
-from noisegen.models.nm_flowgan.correlation import filter_latent, unit_norm
+from noisegen.models.linear_filters import filter_latent, filters_of_spectra, spectral_root
 from noisegen.models.nm_flowgan.layers import pixel_unshuffle
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.nm_flowgan.transform import NoiseTransform
 
-__all__ = ["fit_correlation", "spectral_root"]
+__all__ = ["fit_correlation"]
 
 PATCHES = 64
 WINDOW = 24  # squares
 ROUNDS = 4
-# Share of the mean power that is added at every frequency, so that no ratio is of two nothings.
-REGULAR = 1e-3
 
 
 def fit_correlation(model: NMFlowGAN, patches: Patches) -> None:
@@ -41,7 +39,7 @@ def fit_correlation(model: NMFlowGAN, patches: Patches) -> None:
         wanted = _spectra(real, period)
         target = wanted
         for _ in range(ROUNDS):
-            kernels = _kernels(target, size)
+            kernels = filters_of_spectra(target, size)
             noise = transform.noise(
                 filter_latent(normal, kernels.expand(len(normal), *kernels.shape), period)
             )
@@ -52,7 +50,7 @@ def fit_correlation(model: NMFlowGAN, patches: Patches) -> None:
             root = spectral_root(target, 0.5)
             target = root @ lack @ wanted @ lack @ root
         row = model.encode([condition]).row[0]
-        correlation.table[row] = _kernels(target, size).flatten(0, 1)
+        correlation.table[row] = filters_of_spectra(target, size).flatten(0, 1)
     model.train(training)
 
 
@@ -77,20 +75,3 @@ def _spectra(latent: Tensor, period: int) -> Tensor:
     spectrum = torch.fft.fft2(parts * (taper / taper.square().sum().sqrt()))
     vectors = spectrum.permute(4, 5, 1, 0, 2, 3).flatten(3)
     return vectors @ vectors.mH / vectors.shape[-1]
-
-
-def spectral_root(spectra: Tensor, power: float) -> Tensor:
-    """Hermitian matrices [..., K, K] to a power, slightly regularised."""
-    values, vectors = torch.linalg.eigh(spectra)
-    values = values.clamp(min=0)
-    values = values + REGULAR * values.mean()
-    return (vectors * values[..., None, :] ** power) @ vectors.mH
-
-
-def _kernels(spectra: Tensor, size: int) -> Tensor:
-    """The filters [K, K, size, size] of norm 1 whose output has nearly these spectra, up to scale."""
-    response = torch.fft.fftshift(torch.fft.ifft2(spectral_root(spectra, 0.5), dim=(0, 1)).real, dim=(0, 1))
-    middle, reach = response.shape[0] // 2, size // 2
-    part = response[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
-    # conv2d correlates: its kernel is the mirrored response
-    return unit_norm(part.flip(0, 1).permute(2, 3, 0, 1))

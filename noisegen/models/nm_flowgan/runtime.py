@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from noisegen import native
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.models.condition_codes import ConditionCode, code_of_rows, condition_rows
+from noisegen.models.linear_filters import filter_latent
 from noisegen.models.nm_flowgan.affine_flow import AffineFlow, pointwise
 from noisegen.models.nm_flowgan.compiled_flow import CompiledFilter, CompiledFlow, can_compile
-from noisegen.models.nm_flowgan.correlation import filter_latent
 from noisegen.models.nm_flowgan.cuda_layers import convolve_relu, has_fused_relu, pad_inputs, pad_outputs
 from noisegen.models.nm_flowgan.fused_flow import FusedFlow, can_fuse
 from noisegen.models.nm_flowgan.layers import StructureAware, pixel_shuffle, pixel_unshuffle
