@@ -93,6 +93,7 @@ def evaluate_noise(
     tile_size: int = TILE_SIZE,
     crop: int = DEFAULT_CROP,
     device: str = "cpu",
+    paired: bool = False,
     advance: Callable[[], object] = lambda: None,
 ) -> list[ConditionScore]:
     """The cheap metrics of one model (kld_nm, acf_error, std and bias): `evaluate_methods` without detail.
@@ -109,6 +110,7 @@ def evaluate_noise(
         crop=crop,
         device=device,
         detailed=False,
+        paired=("model",) if paired else (),
         advance=advance,
     )
     return evaluation.methods["model"]
