@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from noisegen.conditions import Condition
+from noisegen.models import prepare_for_synthesis
 from noisegen.models.protocol import NoiseModel
 from noisegen.models.references import WithPool
 from noisegen.synthesis.cuda_engine import tiles_at_once
@@ -53,9 +54,10 @@ def draw_rate(
 ) -> float:
     """How fast a model draws the first tile of a picture, in MP/s, once it has drawn it before.
 
-    Random numbers are ready. On a CPU it is one tile on one thread, and the time is the processor's, so that other
-    programs count little. On CUDA it is as many copies of the tile as a batch of `noisegen.synthesis` holds, and the
-    time is that until the device has finished.
+    It draws in the form that builds have it in, see `noisegen.models.prepare_for_synthesis`, in float32; random numbers
+    are ready. On a CPU it is one tile on one thread, and the time is the processor's, so that other programs count
+    little. On CUDA it is as many copies of the tile as a batch of `noisegen.synthesis` holds, and the time is until
+    the device has finished.
 
     Args:
         model: on ``device``.
@@ -71,9 +73,11 @@ def draw_rate(
     batch = planes.expand(count, -1, -1, -1).contiguous().to(device)
     noise = batch_randomness([0] * count, [0] * count, [0] * count, height, width, channels, device=device)
 
+    prepared = prepare_for_synthesis(model, device=device)
+
     def draw() -> object:
         with torch.inference_mode():
-            return model.sample(batch, [condition] * count, noise=noise)
+            return prepared.sample(batch, [condition] * count, noise=noise)
 
     return count * height * width / 1e6 / _seconds(draw, device)
 
