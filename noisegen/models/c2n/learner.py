@@ -135,7 +135,9 @@ class C2NCritic(nn.Module):
             convolution(2 * sizes.channels, width, 3, padding="zeros"),
             nn.PReLU(),
             *(ResidualBlock(width, 3, padding="zeros") for _ in range(blocks)),
-            convolution(width, 1, 3, padding="zeros"),
+            nn.PReLU(),
+            # scores are only compared with each other, so that a bias would learn nothing
+            convolution(width, 1, 3, bias=False, padding="zeros"),
         )
 
     def bands(self, picture: Tensor) -> Tensor:
