@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from noisegen.cli import main
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.errors import InputError, UsageError
 from noisegen.models.checkpoint import read_checkpoint, restore_module
+from noisegen.models.learning import Batch
 from noisegen.models.official import OFFICIAL_CAMERAS, OFFICIAL_ISOS, import_official
 from noisegen.models.protocol import Randomness
 from noisegen.models.registry import model_type
@@ -271,6 +274,37 @@ def test_training_starts_from_the_noise_of_each_condition() -> None:
     assert 0.3 < latent.std() < 1.5
     assert (table[rows[0]] > table[rows[1]] + 0.4).all()  # type: ignore[index, operator]
     torch.testing.assert_close(table[rows[2]], (table[rows[0]] + table[rows[1]]) / 2)  # type: ignore[index]
+
+
+class PatchesOfACondition:
+    """Those of `Pairs` at ISO 100, brighter by 3 levels, whatever the condition asked for."""
+
+    def of_condition(self, condition: Condition, count: int, *, draw: int = 0) -> Batch:
+        parts = [Pairs(1000 * draw + seed) for seed in range(count // 2)]
+        noisy, clean, normal, uniform = (
+            torch.cat([values[::2] for values in many])
+            for many in zip(*((p.noisy + 3, p.clean, p.normal(), p.uniform()) for p in parts), strict=True)
+        )
+        noise = Randomness(normal, uniform)
+        return cast("Batch", SimpleNamespace(noisy=noisy, clean=clean, randomness=lambda: noise))
+
+
+def test_settling_matches_the_moments_of_drawn_noise() -> None:
+    """What a flow's couplings get wrong in mean and level is put right by the last step of sampling."""
+    model = random_model("compact").train()
+    with torch.no_grad():
+        model.layers[0].log_scale.table.add_(1.5)  # type: ignore[operator, union-attr]
+    assert SRGBFLOW.learner is not None
+    for recipe, matched in (("paper", False), ("compact", True)):
+        SRGBFLOW.learner(model, SRGBFLOW.recipes[recipe]).settle(model, PatchesOfACondition(), 0)
+        assert model.training
+        for condition in (A100, B100):
+            batch = PatchesOfACondition().of_condition(condition, 16, draw=1)
+            noisy = model.eval().sample(batch.clean, [condition] * 16, noise=batch.randomness())
+            model.train()
+            deviation = (noisy - batch.clean).std() / (batch.noisy - batch.clean).std()
+            mean = (noisy - batch.noisy).mean()
+            assert (abs(deviation - 1) < 0.1 and abs(mean) < 0.5) == matched
 
 
 # --- the authors' file
