@@ -377,9 +377,17 @@ def test_training_starts_at_the_noise_of_each_camera() -> None:
 def test_local_deviation_is_that_of_the_window_without_what_lies_outside() -> None:
     noise = torch.randn(1, 2, 12, 15, generator=torch.Generator().manual_seed(0)) + 3
     found = local_deviation(noise)
+    centred = noise[0, 1] - noise[0, 1].mean()
     for y, x in ((0, 0), (5, 7), (11, 14)):
-        window = noise[0, 1, max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
-        assert found[0, 1, y, x].item() == pytest.approx(window.std(correction=0).item(), rel=1e-3)
+        window = centred[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
+        assert found[0, 1, y, x].item() == pytest.approx(window.square().mean().sqrt().item(), rel=1e-4)
+
+
+def test_local_deviation_of_correlated_noise_is_its_deviation() -> None:
+    """Noise of a few pixels' grain has most of its variance in the mean of a small window."""
+    white = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    grain = torch.nn.functional.avg_pool2d(white, 5, stride=1)
+    assert local_deviation(grain).mean().item() == pytest.approx(grain.std().item(), rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class NecaLearner(Learner):
     """The losses of the authors' implementation, with v the real noise of a patch and the networks' outputs of `Neca`:
 
         gain         (g - std(v))^2
-        level        mean (s - S)^2, S the standard deviation of v in the 7x7 pixels around
+        level        mean (s - S)^2, S the deviation of v in the 7x7 pixels around, see `local_deviation`
         regular      mean (s - g)^2
         adversarial  -E D1(NCNet(n)) - E D2(sub(n)), where sub takes every third pixel: real noise at this
                      distance is nearly independent, so D2 compares n with noise without correlation
@@ -179,9 +179,9 @@ def _reaching(loss: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
 
 
 def local_deviation(noise: Tensor) -> Tensor:
-    """Standard deviation of [B, C, H, W] in the window around each pixel, within each channel."""
-    mean, square = (
-        F.avg_pool2d(values, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
-        for values in (noise, noise.square())
-    )
-    return (square - mean.square()).clamp(min=0).sqrt()
+    """Root mean square of [B, C, H, W] in the window around each pixel, after the mean of each patch and channel.
+
+    Published is the deviation from the window's own mean, which holds a part of correlated noise.
+    """
+    squares = (noise - noise.mean(dim=(2, 3), keepdim=True)).square()
+    return F.avg_pool2d(squares, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False).sqrt()
