@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -45,3 +46,8 @@ def six_pairs(folder: Path) -> list[Pair]:
         for condition, dataset in kinds
         for i in range(2)
     ]
+
+
+def unpadded(markdown: str) -> str:
+    """Tables without the spaces that line their columns up."""
+    return re.sub(r" {2,}", " ", markdown)

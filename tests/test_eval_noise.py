@@ -10,14 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from noise_eval_fixtures import SIGMAS, awgn, make_pair, save, six_pairs
+from noise_eval_fixtures import SIGMAS, awgn, make_pair, save, six_pairs, unpadded
 
 from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair, read_pairs
 from noisegen.errors import UsageError
 from noisegen.evaluation.noise_eval import ConditionScore, central_crop, evaluate_noise
 from noisegen.evaluation.noise_markdown import noise_summary
-from noisegen.evaluation.noise_means import NoiseReport, mean_scores, problems_of
+from noisegen.evaluation.noise_means import NoiseReport, camera_means, mean_scores, problems_of
 from noisegen.evaluation.noise_tables import noise_csv, noise_json
 from noisegen.evaluation.structure_metrics import acf_error
 from noisegen.fitting.one_pass import fit_models
@@ -90,7 +90,7 @@ def test_an_uncovered_condition_is_named_and_in_no_mean(pairs: list[Pair]) -> No
     assert means["all"].values["kld_nm"] == {name: score.kld_nm for name, score in gp.items() if score}
     assert (means["one"].conditions, means["one"].values) == (0, {})
     text = noise_summary(NoiseReport(scores, {}))
-    assert "| one | S6 | 100 | – | " in text
+    assert "| one | S6 | 100 | – | " in unpadded(text)
     assert "- model, S6 ISO 100: not covered: camera 'S6' is not known" in text
 
 
@@ -140,6 +140,37 @@ def test_means_are_over_conditions_and_given_for_each_dataset(pairs: list[Pair])
     assert means["all"] == pytest.approx(np.mean(list(klds.values())))
 
 
+def test_a_camera_s_mean_is_over_its_conditions_in_its_dataset(pairs: list[Pair]) -> None:
+    rows = evaluate_noise(awgn(*SIGMAS), pairs)
+    klds = {row.condition: row.score.kld_nm for row in rows if row.score}
+    s6, gp = camera_means({"model": rows})
+    assert [(mean.dataset, mean.camera, mean.conditions, mean.of) for mean in (s6, gp)] == [
+        ("one", "S6", 2, 2),
+        ("two", "GP", 1, 1),
+    ]
+    expected = (klds[Condition("S6", 100)] + klds[Condition("S6", 800)]) / 2
+    assert s6.values["kld_nm"]["model"] == pytest.approx(expected)
+    assert f"| one | S6 | mean of 2 | {expected:.4f} |" in unpadded(
+        noise_summary(NoiseReport({"model": rows}, {}))
+    )
+
+
+def test_many_methods_stand_in_one_table_with_a_row_each(pairs: list[Pair]) -> None:
+    rows = evaluate_noise(awgn(*SIGMAS), pairs)
+    names = [f"method-{index}" for index in range(15)]
+    text = unpadded(noise_summary(NoiseReport(dict.fromkeys(names, rows), {})))
+    table = text.split("## kld_nm by camera and ISO\n\n")[1].split("\n\n")[0].splitlines()
+    assert table[0] == "| dataset | one | one | two | **one** | **two** | **all** |"
+    assert table[2:4] == [
+        "| camera | S6 | S6 | GP | | | |",
+        "| ISO | 100 | 800 | 400 | mean of 2 | mean of 1 | mean of 3 |",
+    ]
+    assert [line.split(" | ")[0] for line in table[4:]] == [f"| {name}" for name in names]
+    klds = [row.score.kld_nm for row in rows if row.score]
+    assert table[4].split(" | ")[1:4] == [f"{kld:.4f}" for kld in klds]
+    assert max(map(len, noise_summary(NoiseReport(dict.fromkeys(names, rows), {})).splitlines())) < 130
+
+
 def test_csv_and_json_hold_the_numbers_of_the_table(pairs: list[Pair]) -> None:
     scores = {
         "model": evaluate_noise(awgn(*SIGMAS), pairs),
@@ -147,7 +178,8 @@ def test_csv_and_json_hold_the_numbers_of_the_table(pairs: list[Pair]) -> None:
     }
     report = NoiseReport(scores, {})
     lines = list(csv.DictReader(io.StringIO(noise_csv(report))))
-    assert [line["method"] for line in lines] == ["model"] * 3 + ["two"] * 3 + ["model", "two"] * 3
+    assert [line["method"] for line in lines] == ["model"] * 3 + ["two"] * 3 + ["model", "two"] * 5
+    assert [line["camera"] for line in lines[6::2]] == ["S6", "GP", "", "", ""]
     first = scores["model"][0].score
     assert first is not None
     assert float(lines[0]["kld_nm"]) == first.kld_nm

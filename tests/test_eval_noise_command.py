@@ -21,7 +21,7 @@ from noisegen.models.nm_flowgan.model import NMFlowGAN
 from noisegen.models.nm_flowgan.sizes import NMFlowGANSizes
 
 Run = Callable[..., Result]
-PLOTS = {"samples", "histograms", "intensity", "correlation-maps", "spectra", "channels"}
+PLOTS = {"overview", "samples", "histograms", "intensity", "correlation-maps", "spectra", "channels"}
 
 
 def tiny_checkpoint(path: Path, *conditions: Condition) -> Path:
@@ -62,8 +62,8 @@ def run(tmp_path: Path) -> Run:
 def headline(text: str) -> dict[str, list[str]]:
     """The first table of the Markdown, by method."""
     lines = text[text.index("| method") :].split("\n\n")[0].splitlines()
-    rows = [line.strip("| ").split(" | ") for line in lines]
-    return {row[0]: row[1:] for row in rows if row[0] != "---"}
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows if not row[0].startswith("---")}
 
 
 def test_a_report_holds_tables_that_agree_and_plots_that_can_be_read(run: Run, tmp_path: Path) -> None:
@@ -84,10 +84,18 @@ def test_a_report_holds_tables_that_agree_and_plots_that_can_be_read(run: Run, t
     assert (mean["dataset"], mean["conditions"], mean["of"]) == ("all", 2, 3)
     table = headline(result.stdout)
     assert list(table) == ["method", *methods]
+    assert table["method"][:2] == ["parameters", "MP/s"]
+    assert table["real halves"][:2] == ["", ""]
+    cost = record["costs"]["tiny"]
+    parameters, rate = (float(cell.replace(",", "")) for cell in table["tiny"][:2])
+    assert parameters == cost["parameters"] > 0
+    assert rate == pytest.approx(cost["megapixels_per_second"], rel=0.01)
+    assert "MP/s: drawing alone, one CPU thread" in result.stdout
     for method in methods:
-        *numbers, accuracy = zip(table["method"], table[method], strict=True)
+        *numbers, accuracy = list(zip(table["method"], table[method], strict=True))[2:]
         for name, cell in numbers:
-            assert float(cell) == pytest.approx(mean[name][method], abs=6e-4)
+            digits = len(cell.partition(".")[2])
+            assert float(cell) == pytest.approx(mean[name][method], abs=0.6 * 10**-digits)
         test = record["two_sample"][method]
         assert accuracy[1] == f"{test['accuracy']:.3f} ± {test['standard_error']:.3f}"
         assert [row["condition"]["iso"] for row in test["by_condition"]] == [100, 800]
@@ -96,7 +104,7 @@ def test_a_report_holds_tables_that_agree_and_plots_that_can_be_read(run: Run, t
 
     with (out / "noise.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 3 * 3 + 3 * 3
+    assert len(lines) == 3 * 3 + 5 * 3
     for line in lines[:9]:
         [row] = [
             row
@@ -112,6 +120,10 @@ def test_a_report_holds_tables_that_agree_and_plots_that_can_be_read(run: Run, t
         assert float(line["channels_synthetic_2"]) == scored["channels"][1][2]
         assert float(line["drift_real_0"]) == scored["drift"][0]
     for line in lines[9:]:
+        if line["method"] == "tiny":
+            assert float(line["parameters"]) == record["costs"]["tiny"]["parameters"]
+        if line["camera"]:
+            continue
         [values] = [values for values in record["means"] if values["dataset"] == line["dataset"]]
         assert values.get("akld", {}).get(line["method"]) == (float(line["akld"]) if line["akld"] else None)
         if line["dataset"] == "all":

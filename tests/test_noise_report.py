@@ -14,13 +14,16 @@ from noisegen.conditions import Condition
 from noisegen.datasets import pairs as pair_module
 from noisegen.datasets.pairs import Pair
 from noisegen.evaluation import noise_eval, noise_report
+from noisegen.evaluation.method_cost import MethodCost
 from noisegen.evaluation.noise_eval import Evaluation, ScoredPicture, evaluate_methods, evaluate_noise
 from noisegen.evaluation.noise_markdown import noise_summary
 from noisegen.evaluation.noise_means import NoiseReport
+from noisegen.evaluation.noise_overview import overview_figures
+from noisegen.evaluation.noise_pictures import Sample, sample_figures
 from noisegen.evaluation.noise_plots import spectrum_figures
 from noisegen.evaluation.noise_report import KeptPictures
 from noisegen.evaluation.noise_score import FLOOR, METRICS, NoiseDetail, metric_value
-from noisegen.evaluation.plot_style import figure_png, pages
+from noisegen.evaluation.plot_style import abreast, figure_png, line_style, pages, panels
 
 S6 = Condition("S6", 800)
 
@@ -137,7 +140,7 @@ def test_grey_pictures_have_no_channel_correlation_and_everything_else(tmp_path:
     assert (detail.channel_error, detail.channels) == (None, ((), ()))
     assert detail.intensity_error == pytest.approx(0, abs=0.15)
     report = NoiseReport({**found.methods, FLOOR: found.floor}, {})
-    assert "| grey |" in noise_summary(report)
+    assert "| grey " in noise_summary(report)
     assert all(
         metric_value(found.methods["grey"][0].score, metric.name) is not None
         for metric in METRICS
@@ -162,6 +165,55 @@ def test_pictures_are_kept_as_large_as_all_of_them_fit_and_a_sample_of_each_cond
 
 def test_many_conditions_go_on_several_pages() -> None:
     assert [len(page) for page in pages(list(range(11)), 5)] == [5, 5, 1]
+
+
+def test_many_methods_are_drawn_in_groups_that_can_be_told_apart(evaluation: Evaluation) -> None:
+    names = [f"m{index}" for index in range(15)]
+    assert [len(group) for group in abreast(names)] == [5, 5, 5]
+    assert [len(group) for group in abreast(names[:7])] == [4, 3]
+    assert abreast(names[:6]) == [names[:6]]
+    assert abreast([]) == []
+    assert len({str(line_style(index)) for index in range(36)}) == 36
+    scores = dict.fromkeys(names, evaluation.methods["right"])
+    drawn = panels(scores)
+    assert len(drawn) == 3 * 3
+    assert [name for _, details in drawn[:3] for name in details] == names
+    figure = next(spectrum_figures(scores))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["real", *names]
+
+
+def test_samples_of_many_methods_stand_in_rows_beside_the_real_noise() -> None:
+    image = np.zeros((8, 8, 3))
+    samples = [
+        Sample("", Condition("A", iso), image, image, {f"m{index}": image for index in range(8)})
+        for iso in (100, 200, 400)
+    ]
+    first, second = sample_figures(samples)
+    titles = [ax.get_title() for ax in first.axes if ax.get_title() and "noise" not in ax.get_title()]
+    row = ["clean", "real", *(f"m{index}" for index in range(4))]
+    other = ["clean", "real", *(f"m{index}" for index in range(4, 8))]
+    assert titles == [*row, *other] * 2
+    assert len(second.axes) == len(first.axes) / 2
+
+
+def test_the_overview_has_a_row_for_each_method_the_best_first_and_a_column_for_each_number(
+    evaluation: Evaluation,
+) -> None:
+    scores = {"strong": evaluation.methods["strong"], "right": evaluation.methods["right"]}
+    report = NoiseReport(
+        {**scores, FLOOR: evaluation.floor}, {}, (), {"right": MethodCost(1200, 3.5)}, "a device"
+    )
+    [figure] = overview_figures(report)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["right", "strong"]
+    assert [ax.get_title() for ax in figure.axes] == [
+        "kld_nm",
+        "acf_error",
+        "spectrum_error_db",
+        "std_error",
+        "parameters",
+        "MP/s",
+    ]
+    assert list(overview_figures(NoiseReport({"none": []}, {}))) == []
 
 
 def test_the_same_scores_give_the_same_picture_file(evaluation: Evaluation) -> None:

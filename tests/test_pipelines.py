@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ from PIL import Image
 
 from noisegen.cli import COMMANDS, main
 from noisegen.errors import UsageError
+from noisegen.models.registry import model_types
 from noisegen.pipelines import Pipeline, read_pipeline, run_pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -224,3 +227,42 @@ def test_the_pipelines_that_come_with_the_project_are_commands_that_can_be_given
         command = main.get_command(context, name)
         assert command is not None
         command.make_context(name, list(arguments))
+
+
+def options(step: tuple[str, ...], name: str) -> list[str]:
+    """The values of an option that may be repeated."""
+    return [value for option, value in pairwise(step) if option == name]
+
+
+@pytest.mark.parametrize("name", ["table1", "table1-small", "table3", "table3-small"])
+def test_the_comparison_trains_every_type_of_model_and_scores_all_that_it_trains(name: str) -> None:
+    steps = read_pipeline(ROOT / "pipelines" / f"{name}.yaml", {"OUT": "out"}, COMMANDS).steps
+    trained = {
+        options(step, "--model-type")[0]: options(step, "-o")[0]
+        for step in steps
+        if step[0] == "train-noise-model"
+    }
+    assert trained.keys() >= {*model_types()}
+    assert all(path == f"out/{kind}.safetensors" for kind, path in trained.items())
+    if name.startswith("table1"):
+        [scoring] = [step for step in steps if step[0] == "eval-noise"]
+        [against] = options(scoring, "--against")
+        scored = {scoring[1], *(source.strip() for source in against.split(","))}
+        assert scored >= {*trained.values(), "paired:out/neca-w.safetensors", "paired:out/naflow.safetensors"}
+        return
+    denoisers = [step for step in steps if step[0] == "train-denoiser"]
+    drawn = [path for step in denoisers for path in options(step, "--noise-model")]
+    assert set(drawn) == set(trained.values())
+    alike = {
+        tuple(options(step, name)[0] for name in ("--steps", "--recipe", "--layers") if options(step, name))
+        for step in denoisers
+    }
+    assert len(alike) == 1
+    scoring = next(step for step in steps if step[0] == "eval-denoiser")
+    methods = [scoring[1], *options(scoring, "--beside")]
+    assert {method.split("=")[0] for method in methods} == {"real", *trained}
+    outputs = [Path(options(step, "-o")[0]) for step in denoisers]
+    seeds = [path.stem.removeprefix("real-") for path in outputs if path.name.startswith("real-")]
+    for kind, _, pattern in (method.partition("=") for method in methods):
+        found = [path.stem for path in outputs if fnmatch(str(path), pattern)]
+        assert found == [f"{kind}-{seed}" for seed in seeds]

@@ -95,10 +95,10 @@ def command(
 ) -> None:
     """Score the noise of MODEL ("default" or a file) against the real noise of PAIRS (CSV or Parquet).
 
-    Prints the means over (camera, ISO) of kld_nm (histogram divergence over 96x96 patches), acf_error (difference of
-    the autocorrelations) and the std's error by method, beside the noise floor, then each condition; with
-    --output all metrics are written, with plots (docs/evaluation.md explains them). Exit code 3 means that a
-    condition or picture is left out.
+    Prints for each method, beside the noise floor, its parameters and speed and the means over (camera, ISO) of kld_nm
+    (histogram divergence over 96x96 patches), acf_error (difference of the autocorrelations) and others, then kld_nm by
+    camera and by condition; with --output all metrics are written, with plots (docs/evaluation.md explains them). Exit
+    code 3 means that a condition or picture is left out.
 
     MODEL and the files of --against may have "paired:" before them: a model that takes references then has each pair's
     own noisy picture for its reference.
@@ -112,7 +112,8 @@ def command(
     from noisegen.datasets.pairs import keep_cameras, read_pairs
     from noisegen.devices import resolve_device
     from noisegen.errors import UsageError
-    from noisegen.evaluation.noise_eval import evaluate_methods
+    from noisegen.evaluation.method_cost import drawing_place
+    from noisegen.evaluation.noise_eval import TILE_SIZE, evaluate_methods
     from noisegen.evaluation.noise_markdown import noise_summary
     from noisegen.evaluation.noise_means import NoiseReport, problems_of
     from noisegen.evaluation.noise_report import KeptPictures, prepare_folder, two_sample_scores, write_report
@@ -156,7 +157,13 @@ def command(
                 )
         except UsageError as error:
             notes.append(f"two-sample tests left out: {error}")
-    report = NoiseReport({**evaluation.methods, FLOOR: evaluation.floor}, tests, tuple(notes))
+    report = NoiseReport(
+        {**evaluation.methods, FLOOR: evaluation.floor},
+        tests,
+        tuple(notes),
+        evaluation.costs,
+        drawing_place(device, TILE_SIZE),
+    )
     settings = {
         "model": model,
         "checkpoint_sha256": hashes[next(iter(methods))],
@@ -169,6 +176,7 @@ def command(
         "seed": seed,
         "crop": crop,
         "two_sample_patches": two_sample_patches if two_sample else 0,
+        "device": device,
     }
     if as_json:
         click.echo(json_text({"settings": settings} | noise_json(report)), nl=False)

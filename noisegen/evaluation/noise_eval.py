@@ -12,6 +12,7 @@ from noisegen.conditions import Condition
 from noisegen.datasets.pairs import Pair, load_pair
 from noisegen.errors import InputError
 from noisegen.evaluation.histogram_metrics import akld, local_variance
+from noisegen.evaluation.method_cost import MethodCost, draw_rate, parameter_count
 from noisegen.evaluation.noise_metrics import grey_level_noise
 from noisegen.evaluation.noise_score import FLOOR, ConditionScore, NoiseScore
 from noisegen.evaluation.picture_score import NoiseField, PictureScore, compare, mean_score, score_of_halves
@@ -22,6 +23,7 @@ from noisegen.synthesis.engine import synthesize
 
 __all__ = [
     "DEFAULT_CROP",
+    "TILE_SIZE",
     "ConditionScore",
     "Evaluation",
     "NoiseScore",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 DEFAULT_CROP = 768
+TILE_SIZE = 256
 AKLD_SAMPLES = 4
 AKLD_SIDE = 256
 # So that a quadrant still has every lag of the autocorrelation.
@@ -56,10 +59,17 @@ class ScoredPicture:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by method, in the order given, and of real noise against itself (without detail: empty)."""
+    """Scores and costs by method, in the order given.
+
+    Attributes:
+        methods: the scores.
+        floor: of real noise against itself; empty without detail.
+        costs: empty without detail.
+    """
 
     methods: Mapping[str, list[ConditionScore]]
     floor: list[ConditionScore]
+    costs: Mapping[str, MethodCost]
 
 
 @dataclass
@@ -80,9 +90,10 @@ def evaluate_noise(
     pairs: Sequence[Pair],
     *,
     seed: int = 0,
-    tile_size: int = 256,
+    tile_size: int = TILE_SIZE,
     crop: int = DEFAULT_CROP,
     device: str = "cpu",
+    paired: bool = False,
     advance: Callable[[], object] = lambda: None,
 ) -> list[ConditionScore]:
     """The cheap metrics of one model (kld_nm, acf_error, std and bias): `evaluate_methods` without detail.
@@ -99,6 +110,7 @@ def evaluate_noise(
         crop=crop,
         device=device,
         detailed=False,
+        paired=("model",) if paired else (),
         advance=advance,
     )
     return evaluation.methods["model"]
@@ -109,7 +121,7 @@ def evaluate_methods(
     pairs: Sequence[Pair],
     *,
     seed: int = 0,
-    tile_size: int = 256,
+    tile_size: int = TILE_SIZE,
     crop: int = DEFAULT_CROP,
     device: str = "cpu",
     detailed: bool = True,
@@ -129,20 +141,23 @@ def evaluate_methods(
         tile_size: side of the tiles that the models run on.
         crop: side of the central square in pixels; 0 for whole pictures.
         device: ``"cpu"`` or ``"cuda"``.
-        detailed: whether to measure `NoiseDetail` and the floor too; this takes three more tiles a picture
-            (AKLD is the mean of 4 samples, taken of the central 256 pixels) and about a second a megapixel.
+        detailed: whether to measure `NoiseDetail`, the floor and the costs too; this takes five more tiles a picture
+            (AKLD is the mean of 4 samples, taken of the central 256 pixels; two are drawn for the speed) and about a
+            second a megapixel.
         paired: names of methods that take each pair's own noisy picture for their reference.
         see: is handed each picture after it was scored.
         advance: called for each pair and method.
 
     Returns:
-        For each method, and for the floor, one row for each (dataset, camera, ISO) of the pairs, sorted.
+        For each method, and for the floor, one row for each (dataset, camera, ISO) of the pairs, sorted; and each
+        method's cost.
     """
     groups: dict[tuple[str, Condition], list[Pair]] = defaultdict(list)
     for pair in pairs:
         groups[pair.dataset or "", pair.condition].append(pair)
     names = [*methods, FLOOR]
     rows: dict[str, list[ConditionScore]] = {name: [] for name in names}
+    rates: dict[str, list[float]] = {name: [] for name in methods}
     for (dataset, condition), members in sorted(groups.items()):
         group = {name: _Group() for name in names}
         for name, model in methods.items():
@@ -165,6 +180,8 @@ def evaluate_methods(
                     if group[name].rule:
                         drawing = scorer.with_own_picture(model) if name in paired else model
                         group[name].scores.append(scorer.score(name, drawing))
+                        if detailed:
+                            rates[name].append(scorer.draw_rate(drawing))
                 except InputError as error:
                     group[name].problems.append(f"{pair.name} left out: {error}")
                 advance()
@@ -174,7 +191,13 @@ def evaluate_methods(
         for name in names:
             rows[name].append(group[name].row(dataset, condition))
     floor = rows.pop(FLOOR)
-    return Evaluation(rows, floor if detailed else [])
+    if not detailed:
+        return Evaluation(rows, [], {})
+    costs = {
+        name: MethodCost(parameter_count(model), float(np.median(rates[name])) if rates[name] else None)
+        for name, model in methods.items()
+    }
+    return Evaluation(rows, floor, costs)
 
 
 def central_crop(image: np.ndarray, side: int) -> np.ndarray:
@@ -216,6 +239,10 @@ class _PairScorer:
         synthetic = self._field(noisy, model.bit_depth)
         real = self._field_of_real(model.bit_depth)
         return compare(real, synthetic, self._akld(model, noisy) if self.detailed else 0.0)
+
+    def draw_rate(self, model: NoiseModel) -> float:
+        condition, side = self.pair.condition, self.tile_size
+        return draw_rate(model, self.clean, condition, tile_size=side, device=self.device)
 
     def floor(self) -> PictureScore:
         # of the depth of the methods; where none could be scored, that of the file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from noisegen.evaluation.noise_means import (
     ALL,
     MeanScore,
     NoiseReport,
+    camera_means,
     mean_scores,
     problems_of,
     two_sample_accuracy,
@@ -20,27 +21,32 @@ from noisegen.evaluation.structure_metrics import CHANNEL_PAIRS, DIRECTIONS, LON
 
 __all__ = ["markdown_table", "noise_details", "noise_summary"]
 
-SUMMARY = ("kld_nm", "kld_nm_detrended", "acf_error", "acf_error_detrended", "std_error")
+SUMMARY = ("kld_nm", "acf_error", "spectrum_error_db", "channel_error", "std_error")
+BY_DATASET = ("kld_nm", "kld_nm_detrended", "acf_error", "acf_error_detrended", "std_error")
 TWO_SAMPLE = "two-sample accuracy"
+COST = ("parameters", "MP/s")
 PLACE = ("dataset", "camera", "ISO")
 
 Row = Sequence[str]
 
 
 def noise_summary(report: NoiseReport) -> str:
-    """The means by method, over all and by dataset, then kld_nm, acf_error and std for each condition."""
-    *datasets, overall = mean_scores(report.scores)
+    """The means and the cost of each method, then kld_nm by camera and by condition, then what is left out."""
+    *_, overall = means = mean_scores(report.scores)
     tested = f"; {TWO_SAMPLE} is best at 0.5" if report.two_sample else ""
     floor = f" '{FLOOR}' is the noise floor, real against real." if FLOOR in report.scores else ""
+    cost = f"\nMP/s: drawing alone, {report.drawn_on}." if report.costs else ""
     parts = [
-        f"Means over {_counted(overall)}. Lower is better{tested}.{floor}\n",
-        _mean_table(report, [overall]),
+        f"Means over {overall.conditions} of {overall.of} (camera, ISO). Lower is better{tested}.{floor}{cost}\n",
+        _mean_table(report, [overall], SUMMARY),
     ]
-    if datasets:
-        parts += ["\n## By dataset\n", _mean_table(report, datasets)]
-    for name in ("kld_nm", "acf_error"):
-        parts += [f"\n## {name}\n", _metric_table(report, name, [*datasets, overall])]
-    parts += ["\n## Noise std, grey levels\n", _std_table(report)]
+    cameras = camera_means(report.scores)
+    if 1 < len(cameras) < overall.of:
+        parts += [
+            "\n## kld_nm by camera\n",
+            _condition_table(report.scores, _mean_rows(report, "kld_nm", cameras)),
+        ]
+    parts += ["\n## kld_nm by camera and ISO\n", _metric_table(report, "kld_nm", means)]
     problems = problems_of(report)
     if problems:
         parts += ["\n## Left out\n", "\n".join(f"- {problem}" for problem in problems)]
@@ -49,18 +55,22 @@ def noise_summary(report: NoiseReport) -> str:
 
 def noise_details(report: NoiseReport) -> str:
     """A table for each of the other metrics, and the measured values behind them, for each condition."""
-    means = mean_scores(report.scores)
+    *datasets, overall = means = mean_scores(report.scores)
     parts = []
+    if datasets:
+        parts += ["\n## By dataset\n", _mean_table(report, datasets, BY_DATASET)]
     if report.two_sample:
         parts += [f"\n## {TWO_SAMPLE}\n", _two_sample_table(report)]
     for metric in METRICS:
-        if metric.name in ("kld_nm", "acf_error") or metric.name not in means[-1].values:
+        if metric.name == "kld_nm" or metric.name not in overall.values:
             continue
         unit = f" In {metric.unit}." if metric.unit else ""
         parts += [f"\n## {metric.name}\n", f"{metric.meaning[0].upper()}{metric.meaning[1:]}.{unit}\n"]
         parts.append(_metric_table(report, metric.name, means))
     lags = [f"{axis} {lag}" for axis in DIRECTIONS for lag in range(1, LONGEST_LAG + 1)]
     parts += [
+        "\n## Noise std, grey levels\n",
+        _std_table(report),
         "\n## Mean noise, grey levels\n",
         _value_table(report, None, lambda score, side: (score.bias_real, score.bias_synthetic)[side], 2),
         "\n## Drift, grey levels\n",
@@ -76,23 +86,47 @@ def noise_details(report: NoiseReport) -> str:
 
 
 def markdown_table(heads: Row, rows: Sequence[Row], texts: int) -> str:
-    """A Markdown table whose first ``texts`` columns are words and the others right-aligned numbers."""
-    rule = ["---"] * texts + ["---:"] * (len(heads) - texts)
-    return "\n".join(f"| {' | '.join(line)} |" for line in [heads, rule, *rows])
+    """A Markdown table in columns of even width, the first ``texts`` of words, the others of right-aligned numbers."""
+    widths = [max(3, *map(len, column)) for column in zip(heads, *rows, strict=True)]
+    rule = ["-" * width if i < texts else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    lines = [
+        [cell.ljust(width) if i < texts else cell.rjust(width) for i, (cell, width) in enumerate(line)]
+        for line in (zip(cells, widths, strict=True) for cells in (heads, rule, *rows))
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _mean_table(report: NoiseReport, means: Sequence[MeanScore]) -> str:
-    names = [name for name in SUMMARY if any(name in mean.values for mean in means)]
-    several = [] if means[0].dataset == ALL else ["dataset"]
-    heads = [*several, "method", *names, *([TWO_SAMPLE] if report.two_sample else [])]
+def _mean_table(report: NoiseReport, means: Sequence[MeanScore], metrics: Sequence[str]) -> str:
+    """A row for each method, with what it costs where the means are those over all."""
+    names = [name for name in metrics if any(name in mean.values for mean in means)]
+    over_all = means[0].dataset == ALL
+    heads = [
+        *([] if over_all else ["dataset"]),
+        "method",
+        *(COST if over_all and report.costs else ()),
+        *names,
+    ]
+    heads += [TWO_SAMPLE] if report.two_sample else []
     rows = []
     for mean in means:
         for method in report.scores:
-            cells = [_number(mean.values.get(name, {}).get(method), _digits(name)) for name in names]
+            cells = _cost_cells(report, method) if over_all and report.costs else []
+            cells += [_number(mean.values.get(name, {}).get(method), _digits(name)) for name in names]
             if report.two_sample:
                 cells.append(_accuracy(report, method, mean.dataset))
-            rows.append([*([mean.dataset] if several else []), method, *cells])
-    return markdown_table(heads, rows, 1 + len(several))
+            rows.append([*([] if over_all else [mean.dataset]), method, *cells])
+    return markdown_table(heads, rows, 1 if over_all else 2)
+
+
+def _cost_cells(report: NoiseReport, method: str) -> list[str]:
+    if method == FLOOR:
+        return ["", ""]
+    cost = report.costs[method]
+    rate = cost.megapixels_per_second
+    return [
+        "–" if cost.parameters is None else f"{cost.parameters:,}",
+        "–" if rate is None else f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}",
+    ]
 
 
 def _accuracy(report: NoiseReport, method: str, dataset: str) -> str:
@@ -107,11 +141,26 @@ def _metric_table(report: NoiseReport, name: str, means: Sequence[MeanScore]) ->
         [*_place(line[0]), *(_number(metric_value(row.score, name), digits) for row in line)]
         for line in _lines(report)
     ]
+    return _condition_table(report.scores, [*rows, *_mean_rows(report, name, means)])
+
+
+def _mean_rows(report: NoiseReport, name: str, means: Sequence[MeanScore]) -> list[Row]:
+    rows: list[Row] = []
     for mean in means:
         values = mean.values.get(name, {})
-        cells = [_number(values.get(method), digits) for method in report.scores]
-        rows.append([f"**{mean.dataset}**", f"mean over {_counted(mean)}", "", *cells])
-    return markdown_table([*PLACE, *report.scores], rows, 3)
+        cells = [_number(values.get(method), _digits(name)) for method in report.scores]
+        place = [mean.dataset, mean.camera] if mean.camera else [f"**{mean.dataset}**", ""]
+        rows.append([*place, f"mean of {mean.conditions}", *cells])
+    return rows
+
+
+def _condition_table(names: Iterable[str], rows: Sequence[Row]) -> str:
+    """Rows that begin with a place; where they are fewer than what is named, the table is laid on its side."""
+    heads = [*PLACE, *names]
+    if len(rows) >= len(heads) - len(PLACE):
+        return markdown_table(heads, rows, len(PLACE))
+    first, *lines = zip(heads, *rows, strict=True)
+    return markdown_table(first, lines, 1)
 
 
 def _std_table(report: NoiseReport) -> str:
@@ -124,7 +173,7 @@ def _std_table(report: NoiseReport) -> str:
         values = [real, *(score.std_synthetic if score else None for score in found)]
         pictures = str(max(row.pictures for row in line))
         rows.append([*_place(line[0]), pictures, *(_number(_rms(value), 2) for value in values)])
-    return markdown_table([*PLACE, "pictures", "real", *methods], rows, 3)
+    return _condition_table(["pictures", "real", *methods], rows)
 
 
 def _two_sample_table(report: NoiseReport) -> str:
@@ -135,7 +184,7 @@ def _two_sample_table(report: NoiseReport) -> str:
         values = [score.by_condition.get(key) if score else None for score in found]
         rows.append([*_place(line[0]), *(_number(value, 3) for value in values)])
     rows.append(["**all**", "", "", *(_accuracy(report, method, ALL) for method in report.scores)])
-    return markdown_table([*PLACE, *report.scores], rows, 3)
+    return _condition_table(report.scores, rows)
 
 
 def _value_table(
@@ -179,10 +228,6 @@ def _detail(score: NoiseScore, name: str) -> Sequence[Any]:
 
 def _lag_values(score: NoiseScore, side: int) -> list[float]:
     return np.mean(_detail(score, "acf")[side], axis=-1)[:, 1:].ravel().tolist()
-
-
-def _counted(mean: MeanScore) -> str:
-    return f"{mean.conditions} of {mean.of} (camera, ISO)"
 
 
 def _digits(name: str) -> int:

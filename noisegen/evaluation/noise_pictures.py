@@ -10,7 +10,7 @@ import numpy as np
 
 from noisegen.conditions import Condition
 from noisegen.evaluation.noise_score import FLOOR, Scores
-from noisegen.evaluation.plot_style import heading, new_figure, pages, panels, title_of
+from noisegen.evaluation.plot_style import abreast, heading, new_figure, pages, panels, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,9 +44,9 @@ class Sample:
 
 def map_figures(scores: Scores) -> Iterator[Figure]:
     """Autocorrelation at each lag (y, x), real and synthetic, and below it the difference."""
-    methods = [name for name in scores if name != FLOOR]
+    groups = abreast([name for name in scores if name != FLOOR])
     for page in pages(panels(scores), 5):
-        figure, axes = new_figure(2 * len(page), 1 + len(methods), 1.9, 1.9)
+        figure, axes = new_figure(2 * len(page), 1 + len(groups[0]), 1.9, 1.9)
         differences = [
             np.subtract(detail.acf_map[1], detail.acf_map[0])
             for _, details in page
@@ -60,7 +60,8 @@ def map_figures(scores: Scores) -> Iterator[Figure]:
             below[0].axis("off")
             name = title_of(row.dataset, row.condition).replace(" ISO", "\nISO")
             below[0].text(0.5, 0.5, name, ha="center", va="center", fontsize=10, transform=below[0].transAxes)
-            for column, method in enumerate(methods, start=1):
+            [methods] = [group for group in groups if not details.keys().isdisjoint(group)]
+            for column, method in enumerate(_padded(methods, len(groups[0])), start=1):
                 if method not in details:
                     above[column].axis("off")
                     below[column].axis("off")
@@ -92,12 +93,13 @@ def map_figures(scores: Scores) -> Iterator[Figure]:
 def sample_figures(samples: Sequence[Sample]) -> Iterator[Figure]:
     """For each condition the same piece of one picture: clean, real and synthetic, below them their noise.
 
-    Noise is drawn around grey, on one scale for a row.
+    Noise is drawn around grey, on one scale for a row. Many methods stand in several rows, in each beside the real one.
     """
-    for page in pages(samples, 4):
-        methods = list(dict.fromkeys(name for sample in page for name in sample.synthetic))
-        figure, axes = new_figure(2 * len(page), 2 + len(methods), 2.1, 2.25)
-        for index, sample in enumerate(page):
+    groups = abreast(list(dict.fromkeys(name for sample in samples for name in sample.synthetic)))
+    for page in pages(samples, max(1, 4 // max(1, len(groups)))):
+        rows = [(sample, methods) for sample in page for methods in groups]
+        figure, axes = new_figure(2 * len(rows), 2 + len(groups[0]), 2.1, 2.25)
+        for index, (sample, methods) in enumerate(rows):
             above, below = axes[2 * index : 2 * index + 2]
             _picture(above[0], sample.clean / 255, "clean")
             spread = max(float(np.std(sample.real - sample.clean)), 1.0)
@@ -108,7 +110,7 @@ def sample_figures(samples: Sequence[Sample]) -> Iterator[Figure]:
             below[0].axis("off")
             below[0].text(0.5, 0.5, text, ha="center", va="center", fontsize=9, transform=below[0].transAxes)
             noisy = {"real": sample.real, **sample.synthetic}
-            for column, name in enumerate(("real", *methods), start=1):
+            for column, name in enumerate(("real", *_padded(methods, len(groups[0]))), start=1):
                 if name not in noisy:
                     above[column].axis("off")
                     below[column].axis("off")
@@ -158,6 +160,11 @@ def telltale_figures(method: str, test: TwoSampleScore) -> Iterator[Figure]:
             f"classifier's view. Black to white: {NOISE_RANGE:.0f} std of the real patches of that camera and ISO.",
         )
         yield figure
+
+
+def _padded(methods: Sequence[str], count: int) -> list[str]:
+    """As many names, the last ones empty."""
+    return [*methods, *[""] * (count - len(methods))]
 
 
 def _map(ax: Axes, values: np.ndarray, title: str, **scale: Any) -> AxesImage:

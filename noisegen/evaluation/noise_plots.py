@@ -56,7 +56,7 @@ def histogram_figures(scores: Scores) -> Iterator[Figure]:
             line[0].set_title(f"{title_of(row.dataset, row.condition)}: centre", fontsize=10)
             line[1].set_title("the same with tails, logarithmic", fontsize=10)
             line[1].set_yscale("log")
-        legend(figure, axes[0][0])
+        legend(figure, (line[0] for line in axes))
         yield figure
 
 
@@ -86,7 +86,7 @@ def intensity_figures(scores: Scores) -> Iterator[Figure]:
             right.axhline(0, color="0.6", linewidth=0.8)
             left.set_title(f"{title_of(row.dataset, row.condition)}: spread", fontsize=10)
             right.set_title("mean", fontsize=10)
-        legend(figure, axes[0][0])
+        legend(figure, (line[0] for line in axes))
         yield figure
 
 
@@ -108,7 +108,7 @@ def spectrum_figures(scores: Scores) -> Iterator[Figure]:
             ax.set_title(title_of(row.dataset, row.condition), fontsize=10)
             ax.set_xlabel("frequency (cycles per pixel)", fontsize=9)
             ax.set_ylabel("power (dB, grey levels²)", fontsize=9)
-        legend(figure, axes[0])
+        legend(figure, axes)
         yield figure
 
 
@@ -135,7 +135,7 @@ def channel_figures(scores: Scores) -> Iterator[Figure]:
             ax.set_ylim(min(-0.1, ax.get_ylim()[0]), 1)
             ax.set_title(title_of(row.dataset, row.condition), fontsize=10)
             ax.set_ylabel("correlation of the noise", fontsize=9)
-        legend(figure, axes[0])
+        legend(figure, axes)
         yield figure
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from noisegen.errors import UsageError
 from noisegen.evaluation.noise_eval import ScoredPicture, central_crop
 from noisegen.evaluation.noise_means import NoiseReport
+from noisegen.evaluation.noise_overview import overview_figures
 from noisegen.evaluation.noise_pictures import Sample, map_figures, sample_figures, telltale_figures
 from noisegen.evaluation.noise_plots import (
     channel_figures,
@@ -158,6 +159,7 @@ def write_report(
         UsageError: the folder cannot be written.
     """
     plots: dict[str, Iterable[Figure]] = {
+        "overview": overview_figures(report),
         "samples": sample_figures(samples),
         "histograms": histogram_figures(report.scores),
         "intensity": intensity_figures(report.scores),

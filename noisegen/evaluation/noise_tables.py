@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from noisegen.errors import UsageError
 from noisegen.evaluation.noise_markdown import noise_details, noise_summary
 from noisegen.evaluation.noise_means import (
+    MeanScore,
     NoiseReport,
+    camera_means,
     mean_scores,
     problems_of,
     two_sample_accuracy,
@@ -33,7 +35,7 @@ PAIRED_VECTORS = ("drift", "channels")
 
 
 def noise_csv(report: NoiseReport) -> str:
-    """One line for each method and condition, then one for each method and mean (without camera and ISO).
+    """One line for each method and condition, then one for each method and mean (without ISO) with what it costs.
 
     Metrics and short vectors have columns of their own; curves, maps and histograms are only in the JSON.
     """
@@ -41,13 +43,8 @@ def noise_csv(report: NoiseReport) -> str:
     for method, rows in report.scores.items():
         test = report.two_sample.get(method)
         records += [_csv_record(method, row, test) for row in rows]
-    for mean in mean_scores(report.scores):
-        for method in report.scores:
-            record: dict[str, object] = {"method": method, "dataset": mean.dataset, "pictures": ""}
-            record |= {"conditions": f"{mean.conditions} of {mean.of}"}
-            record |= {name: values[method] for name, values in mean.values.items()}
-            record["two_sample_accuracy"] = two_sample_accuracy(report.two_sample.get(method), mean.dataset)
-            records.append(record)
+    means = [*camera_means(report.scores), *mean_scores(report.scores)]
+    records += [_csv_mean(report, mean, method) for mean in means for method in report.scores]
     widest = max((list(record) for record in records), key=len)
     columns = [*widest, *dict.fromkeys(name for record in records for name in record if name not in widest)]
     text = io.StringIO()
@@ -58,13 +55,13 @@ def noise_csv(report: NoiseReport) -> str:
 
 
 def noise_json(report: NoiseReport) -> dict[str, object]:
-    """Scores, means, the two-sample test (without its pictures) and problems as plain values."""
+    """Scores, means, costs, the two-sample test (without its pictures) and problems as plain values."""
     return {
+        "costs": {method: asdict(cost) for method, cost in report.costs.items()},
+        "drawn_on": report.drawn_on,
         "scores": {method: [asdict(row) for row in rows] for method, rows in report.scores.items()},
-        "means": [
-            {"dataset": mean.dataset, "conditions": mean.conditions, "of": mean.of} | dict(mean.values)
-            for mean in mean_scores(report.scores)
-        ],
+        "means": [_json_mean(mean) for mean in mean_scores(report.scores)],
+        "camera_means": [{"camera": mean.camera} | _json_mean(mean) for mean in camera_means(report.scores)],
         "two_sample": {
             method: {
                 "accuracy": score.accuracy,
@@ -131,3 +128,17 @@ def _csv_record(method: str, row: ConditionScore, test: TwoSampleScore | None) -
     record["two_sample_accuracy"] = test.by_condition.get(key) if test else None
     record["problems"] = "; ".join(row.problems)
     return record
+
+
+def _csv_mean(report: NoiseReport, mean: MeanScore, method: str) -> dict[str, object]:
+    record: dict[str, object] = {"method": method, "dataset": mean.dataset, "camera": mean.camera}
+    record["conditions"] = f"{mean.conditions} of {mean.of}"
+    record |= {name: values[method] for name, values in mean.values.items()}
+    if not mean.camera:
+        record["two_sample_accuracy"] = two_sample_accuracy(report.two_sample.get(method), mean.dataset)
+    cost = report.costs.get(method)
+    return record | (asdict(cost) if cost else {})
+
+
+def _json_mean(mean: MeanScore) -> dict[str, object]:
+    return {"dataset": mean.dataset, "conditions": mean.conditions, "of": mean.of} | dict(mean.values)

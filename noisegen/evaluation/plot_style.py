@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisegen.conditions import Condition
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "COLOURS",
+    "METHODS_ABREAST",
     "REAL",
     "ROWS_PER_PAGE",
     "Panel",
+    "abreast",
     "figure_png",
     "heading",
     "legend",
@@ -29,6 +32,8 @@ __all__ = [
 ]
 
 ROWS_PER_PAGE = 8
+# So many methods can be told apart in one panel, and stand beside each other on one screen.
+METHODS_ABREAST = 6
 DPI = 110
 REAL: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.8, "marker": "o"}
 # Okabe and Ito's palette, which people with any kind of colour blindness can tell apart; lines differ in dashes too.
@@ -36,20 +41,28 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("s", "^", "v", "D", "P", "X")
 
-# A condition, and the detail of each method that covers it.
+# A condition, and the detail of those of a group of methods that cover it.
 Panel = tuple[ConditionScore, dict[str, NoiseDetail]]
 
 
 def panels(scores: Scores) -> list[Panel]:
-    """What there is to draw: every condition that a method covers; the floor is no method."""
+    """What there is to draw: for every condition one panel, or more where there are many methods (`abreast`)."""
     methods = [name for name in scores if name != FLOOR]
     found: list[Panel] = []
     for index, row in enumerate(scores[methods[0]]):
-        rows = ((name, scores[name][index].score) for name in methods)
-        details = {name: score.detail for name, score in rows if score and score.detail}
-        if details:
-            found.append((row, details))
+        for names in abreast(methods):
+            rows = ((name, scores[name][index].score) for name in names)
+            details = {name: score.detail for name, score in rows if score and score.detail}
+            if details:
+                found.append((row, details))
     return found
+
+
+def abreast(methods: Sequence[str]) -> list[Sequence[str]]:
+    """The methods in groups of about one size, none larger than `METHODS_ABREAST`."""
+    groups = -(-len(methods) // METHODS_ABREAST)
+    size = -(-len(methods) // max(1, groups)) or 1
+    return [methods[start : start + size] for start in range(0, len(methods), size)]
 
 
 def pages(items: Sequence[Any], size: int = ROWS_PER_PAGE) -> Iterator[Sequence[Any]]:
@@ -64,12 +77,13 @@ def title_of(dataset: str, condition: Condition) -> str:
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """How the lines and marks of the method with this number look."""
+    """How the lines and marks of the method with this number look; the first 36 differ."""
+    shifted = index + index // len(COLOURS)
     return {
         "color": COLOURS[index % len(COLOURS)],
-        "linestyle": DASHES[index % len(DASHES)],
+        "linestyle": DASHES[shifted % len(DASHES)],
         "linewidth": 1.4,
-        "marker": MARKERS[index % len(MARKERS)],
+        "marker": MARKERS[shifted % len(MARKERS)],
     }
 
 
@@ -87,11 +101,15 @@ def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Fi
     return figure, [list(line) for line in axes]
 
 
-def legend(figure: Figure, ax: Axes) -> None:
-    """One legend for all panels, above them, with the entries of one of the axes, in as many rows as it takes."""
-    handles, labels = ax.get_legend_handles_labels()
-    widest = 0.7 + 0.085 * max(map(len, labels))  # inches
-    columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
+def legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One legend for all panels, above them, in as many rows as it takes."""
+    entries: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    widest = 0.7 + 0.085 * max(map(len, entries))  # inches
+    columns = max(1, min(len(entries), int(figure.get_figwidth() / widest)))
+    labels, handles = list(entries), list(entries.values())
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=9, frameon=False)
 
 

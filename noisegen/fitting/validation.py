@@ -17,6 +17,7 @@ from noisegen.errors import InputError, UsageError
 from noisegen.evaluation.noise_eval import central_crop, evaluate_noise
 from noisegen.models import prepare_for_synthesis
 from noisegen.models.learning import LearnedModel
+from noisegen.noisy_pool import needs_references
 from noisegen.png import encode_png
 from noisegen.training.distributed import Ranks
 
@@ -69,6 +70,8 @@ def validation_pictures(pairs: Sequence[Pair], pictures: int) -> list[Pair]:
 class Validator:
     """Scores a model on the central squares of pairs, which are kept as small files between validations.
 
+    A model that needs references has each pair's own noisy picture for one.
+
     Args:
         pairs: pictures to score on; conditions that the model covers.
         crop: side of the central square in pixels.
@@ -112,7 +115,9 @@ class Validator:
         """
         with _training_goes_on(model):
             prepared = prepare_for_synthesis(model.eval(), device=self.device)
-            mine = evaluate_noise(prepared, self.pairs, crop=0, device=self.device)
+            mine = evaluate_noise(
+                prepared, self.pairs, crop=0, device=self.device, paired=needs_references(prepared)
+            )
         rows = [row for part in self.ranks.gather(mine) for row in part]
         rows.sort(key=lambda row: (row.dataset, row.condition))
         scored = [(row, row.score) for row in rows if row.score is not None]

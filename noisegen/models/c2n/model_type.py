@@ -17,7 +17,8 @@ C2N = ModelType(
             steps=2000,
             batch=16,
             patch=48,
-            generator_lr=1e-3,
+            # as fast as the critic's the generator's level of noise swings about
+            generator_lr=3e-4,
             critic_lr=1e-3,
             betas=(0.0, 0.9),
             stabilizing=0.3,

@@ -55,7 +55,7 @@ class NecaRecipe(Recipe):
     """How NeCA-W is trained. The weights, betas and rates of "paper" are those of the authors' implementation.
 
     Attributes:
-        generator_lr, critic_lr: Adam's learning rates.
+        gain_lr, generator_lr, critic_lr: Adam's learning rates, of GENet, of NPNet and NCNet, and of the critics.
         betas: Adam's.
         gain_weight: of the squared error of the gain.
         level_weight: of the squared error of the noise level.
@@ -70,6 +70,7 @@ class NecaRecipe(Recipe):
             does so one time less.
     """
 
+    gain_lr: float = 1e-4
     generator_lr: float = 1e-4
     critic_lr: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.9)

@@ -63,8 +63,15 @@ class NecaLearner(Learner):
         self.whole = Critic(channels, width, depth, cameras)
         self.sub = Critic(channels, width, max(depth - 1, 1), cameras)
         self.networks = {"critic": self.whole, "subsampled_critic": self.sub}
+        others = [*model.level.parameters(), *model.correlation.parameters()]
         self.optimizers = {
-            "generator": torch.optim.Adam(model.parameters(), recipe.generator_lr, recipe.betas),
+            "generator": torch.optim.Adam(
+                [
+                    {"params": list(model.gain.parameters()), "lr": recipe.gain_lr},
+                    {"params": others, "lr": recipe.generator_lr},
+                ],
+                betas=recipe.betas,
+            ),
             "critic": torch.optim.Adam(
                 [*self.whole.parameters(), *self.sub.parameters()], recipe.critic_lr, recipe.betas
             ),
