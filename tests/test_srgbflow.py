@@ -296,7 +296,7 @@ def test_settling_matches_the_moments_of_drawn_noise() -> None:
         model.layers[0].log_scale.table.add_(1.5)  # type: ignore[operator, union-attr]
     assert SRGBFLOW.learner is not None
     for recipe, matched in (("paper", False), ("compact", True)):
-        SRGBFLOW.learner(model, SRGBFLOW.recipes[recipe]).settle(model, PatchesOfACondition(), 0)
+        SRGBFLOW.learner(model, SRGBFLOW.recipes[recipe]).settle(model, PatchesOfACondition(), 0, 1)
         assert model.training
         for condition in (A100, B100):
             batch = PatchesOfACondition().of_condition(condition, 16, draw=1)

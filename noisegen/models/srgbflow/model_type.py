@@ -71,10 +71,12 @@ class SRGBFlowLearner(Learner):
 
     titles: ClassVar[Mapping[str, str]] = {"nll": "negative log-likelihood (nats per value)"}
 
+    model: SRGBFlow
+    recipe: SRGBFlowRecipe
+
     def __init__(self, model: SRGBFlow, recipe: SRGBFlowRecipe, *, mixed_precision: bool = False) -> None:
         # A likelihood is computed in float32 whatever `mixed_precision` says.
         super().__init__(model, recipe, mixed_precision=mixed_precision)
-        self.model, self.recipe = model, recipe
         self.optimizers["flow"] = torch.optim.Adam(model.parameters(), recipe.learning_rate)
 
     def initialise(self, batches: Iterable[Batch]) -> None:
@@ -112,7 +114,7 @@ class SRGBFlowLearner(Learner):
         update("flow", nll)
         return {"nll": nll.detach()}
 
-    def settle(self, weights: LearnedModel, patches: Patches, done: int) -> None:
+    def settle(self, weights: LearnedModel, patches: Patches, done: int, steps: int) -> None:
         """Matches the moments of drawn noise to those of the data, where the recipe says so.
 
         With x = (z - b) * exp(-s) the first layer's part of sampling, mean m and deviation d of drawn noise, and M and
