@@ -122,6 +122,13 @@ def test_pairs_that_are_clipped_all_over_are_fitted_by_what_there_is() -> None:
     assert correlations(drawn(model, 125.0))[1].diagonal().min() > 0.35
 
 
+@pytest.mark.parametrize("side", [1, SIDE])
+def test_pairs_without_noise_are_fitted_by_none(side: int) -> None:
+    clean = tones(40, 200, side=side)
+    model = fit_correlated_gaussian([picture(clean, np.zeros_like(clean))], 8, REACH)
+    assert not drawn(model, 125.0, side=20).any()
+
+
 def test_twelve_bit_values_are_fitted_in_their_own_levels() -> None:
     model = fit_correlated_gaussian([picture(tones(640, 3200), noise_of(camera()), top=4095)], 12, REACH)
     assert (model.bit_depth, model.channels) == (12, 3)

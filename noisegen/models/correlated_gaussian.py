@@ -133,7 +133,10 @@ class _Covariance:
         )
         covariance = torch.where(weights > 0.5 * LITTLE**2, products / weights, torch.zeros_like(products))
         level = covariance[..., 0, 0].diagonal().clamp(min=1e-12).sqrt()
-        return covariance / (level[:, None] * level)[..., None, None]
+        correlation = covariance / (level[:, None] * level)[..., None, None]
+        # also where there is no noise at all
+        correlation[..., 0, 0].fill_diagonal_(1.0)
+        return correlation
 
 
 def _standardised(table: NoiseTable) -> tuple[np.ndarray, np.ndarray]:
