@@ -91,7 +91,7 @@ def _list_types(context: click.Context, _: click.Parameter, wanted: bool) -> Non
 )
 @click.option("--steps", type=click.IntRange(1), help="Number of training steps [default: the recipe's].")
 @click.option("--batch", type=click.IntRange(2), help="Patches per step [default: the recipe's].")
-@click.option("--patch", type=click.IntRange(64), help="Patch side in pixels [default: the recipe's].")
+@click.option("--patch", type=click.IntRange(32), help="Patch side in pixels [default: the recipe's].")
 @click.option(
     "--validate-split",
     metavar="SPLIT",
