@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,16 +101,20 @@ def prepare_for_synthesis(model: NoiseModel, *, device: str, precision: str = "f
     """The model in its fastest form for drawing many pictures; same protocol, same function.
 
     Args:
-        model: any noise model; those without a faster form come back as they are.
+        model: any noise model; those without a faster form come back as they are, on the device.
         device: where it will run.
         precision: "float32", or "bfloat16" or "float16" for the generator's convolutions.
     """
     import torch
 
+    from noisegen.models.learning import LearnedModel
     from noisegen.models.nm_flowgan.model import NMFlowGAN
     from noisegen.models.nm_flowgan.runtime import FusedNMFlowGAN
 
     if isinstance(model, NMFlowGAN):
         dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
         return FusedNMFlowGAN(model, device, dtypes[precision])
+    if isinstance(model, LearnedModel) and device != "cpu":
+        # a copy, as each of several devices has one of its own
+        return copy.deepcopy(model).to(device)
     return model
