@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from model_fixtures import (
@@ -22,6 +24,7 @@ from model_fixtures import (
     tiny_recipe,
     train,
 )
+from synthesis_fixtures import contents, photograph, save_photograph
 from training_fixtures import assert_same_weights
 
 from noisegen.conditions import Condition
@@ -35,6 +38,8 @@ from noisegen.models.nm_flowgan import correlation_fit
 from noisegen.models.protocol import ReferencedModel
 from noisegen.models.registry import ModelType, model_type, model_types
 from noisegen.progress import Progress
+from noisegen.synthesis.build import build_dataset
+from noisegen.synthesis.verify import verify_dataset
 from noisegen.training.distributed import Ranks
 
 # Values that may differ by a level where float sums are taken in another order
@@ -145,6 +150,28 @@ def test_a_checkpoint_brings_the_model_back(kind: ModelType, checkpoint: Path, m
     again = model_of_checkpoint(checkpoint_of_model(kind.name, model, {}), "again")
     clean, noise = grey(1, 3, 40, 48, 256), numbers(1, 3, 40, 48)
     assert torch.equal(draw(again, clean, [OTHER], noise), draw(model, clean, [OTHER], noise))
+
+
+def test_a_build_gives_the_same_bytes_however_it_is_run(
+    kind: ModelType, checkpoint: Path, model: LearnedModel, tmp_path: Path
+) -> None:
+    for number in range(2):
+        save_photograph(tmp_path / f"{number}.png", photograph(70, 150, seed=number))
+    rows = [
+        {"path": path, "id": str(number), "camera": condition.camera, "iso": condition.iso}
+        for number, (path, condition) in enumerate(zip(("0.png", "1.png", "1.png"), KNOWN, strict=True))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "manifest.parquet")
+    pool = checkpoint.parent / "pairs.csv" if isinstance(model, ReferencedModel) else None
+    for name, options in (("one", {"workers": 1}), ("other", {"workers": 3, "batch_size": 4})):
+        built = build_dataset(
+            tmp_path / "manifest.parquet", tmp_path / name, model=checkpoint, noisy_pool=pool, tile_size=64,
+            rows_per_shard=2, variants=2, quiet=True, **options,  # type: ignore[arg-type]
+        )  # fmt: skip
+        assert not built.failures and built.tiles == 36
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+    report = verify_dataset(tmp_path / "one")
+    assert not report.problems and report.noise is not None and report.noise.exact
 
 
 @pytest.mark.parametrize("channels", [1, 3])
