@@ -18,6 +18,9 @@ __all__ = ["overview_figures"]
 
 ERRORS = ("kld_nm", "acf_error", "spectrum_error_db", "std_error")
 
+# Where the numbers of a column span more than this factor, its ticks are powers of ten alone.
+CROWDED = 200
+
 
 @dataclass(frozen=True)
 class _Column:
@@ -95,7 +98,8 @@ def _draw(ax: Axes, column: _Column, methods: list[str]) -> None:
         ax.axvline(column.values[FLOOR], color="0.4", linestyle="--", linewidth=1)
     if column.logarithmic:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        low, high = ax.get_xlim()
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high / low < CROWDED else (1.0,)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_title(column.title, fontsize=10)
