@@ -24,6 +24,8 @@ from noisegen.evaluation.noise_plots import spectrum_figures
 from noisegen.evaluation.noise_report import KeptPictures
 from noisegen.evaluation.noise_score import FLOOR, METRICS, NoiseDetail, metric_value
 from noisegen.evaluation.plot_style import abreast, figure_png, line_style, pages, panels
+from noisegen.models.classical import Awgn
+from noisegen.models.learning import ModelSizes
 
 S6 = Condition("S6", 800)
 
@@ -133,8 +135,7 @@ def test_grey_pictures_have_no_channel_correlation_and_everything_else(tmp_path:
     paths = [tmp_path / "n.png", tmp_path / "c.png"]
     for path, image in zip(paths, (noisy, clean), strict=True):
         assert cv2.imwrite(str(path), image)
-    model = awgn(S6, factor=0.5)
-    grey = type(model)(model.vocabulary, 1, 8, {S6: (8.0,)})
+    grey = Awgn.of(ModelSizes(channels=1), std={S6: (8.0,)})
     found = evaluate_methods({"grey": grey}, [Pair(*paths, S6, None, "grey")])
     [detail] = details(found, "grey")
     assert (detail.channel_error, detail.channels) == (None, ((), ()))
