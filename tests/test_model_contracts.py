@@ -178,6 +178,7 @@ def test_a_build_gives_the_same_bytes_however_it_is_run(
 def test_grey_pictures_and_more_bits(
     kind: ModelType, channels: int, tmp_path: Path, bit_depth: int = 12
 ) -> None:
+    model: LearnedModel
     if kind.recipes:
         recipe = tiny_recipe(kind)
         assert recipe is not None
@@ -187,8 +188,7 @@ def test_grey_pictures_and_more_bits(
         )  # fmt: skip
         made.start(tmp_path / "none", {})
         made.step(0)
-        made.settle(recipe.steps or 1)
-        model = made.average or made.model
+        model = made.settled(recipe.steps or 1)
     else:
         assert kind.fit is not None
         rng = torch.Generator().manual_seed(0)

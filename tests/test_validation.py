@@ -80,9 +80,7 @@ def weights_after(table: Path, steps: int) -> dict[str, torch.Tensor]:
     training.start(table.parent / "none", {})
     for step in range(steps):
         training.step(step)
-    training.settle(steps)
-    assert training.average is not None
-    return training.average.state_dict()
+    return training.settled(steps).state_dict()
 
 
 @pytest.mark.parametrize(

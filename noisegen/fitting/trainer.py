@@ -193,6 +193,8 @@ class _Training:
         self.average: LearnedModel | None = None
         if recipe.ema:
             self.average = self.parts["average"] = kind.model(sizes, vocabulary).to(device)
+        # what is fitted to the weights goes into a copy: the training goes on as if nothing had been validated
+        self.copy = kind.model(sizes, vocabulary).to(device)
         self.best = kind.model(sizes, vocabulary)
         self.best_validation: Validation | None = None
         self.last_validation: Validation | None = None
@@ -236,7 +238,7 @@ class _Training:
         """One step; returns the losses of the whole batch by name."""
         recipe = self.recipe
         if step in self.learner.settles_before(self.steps):
-            self.settle(step)
+            self.learner.settle(self.average or self.model, self.patches, step, self.steps)
         drawn = draw(self.sampler, recipe.seed, step, recipe.batch, device=self.device, ranks=self.ranks)
         rate = self.learner.rate(step, self.steps)
         for name, optimizer in self.learner.optimizers.items():
@@ -245,6 +247,7 @@ class _Training:
         losses = self.learner.step(drawn, step, self.steps, lambda name, loss: self.update(name, loss, drawn))
         if not losses:
             return {}
+        self.ranks.average_buffers(self.model)
         if self.average is not None:
             update_average(self.average, self.model, recipe.ema, step)
         totals = self.ranks.sum(torch.stack(list(losses.values())) * drawn.share).tolist()
@@ -262,13 +265,15 @@ class _Training:
         self.ranks.sum_gradients([p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
 
-    def settle(self, done: int) -> None:
-        self.learner.settle(self.average or self.model, self.patches, done, self.steps)
+    def settled(self, done: int) -> LearnedModel:
+        """The weights to validate or keep after so many steps, with what is fitted to them."""
+        self.copy.load_state_dict((self.average or self.model).state_dict())
+        self.learner.settle(self.copy, self.patches, done, self.steps)
+        return self.copy
 
     def validate(self, validator: Validator, step: int) -> dict[str, float]:
         """Scores the weights after `step` steps, and keeps them if they are the best so far."""
-        self.settle(step)
-        weights = self.average or self.model
+        weights = self.settled(step)
         result = self.last_validation = validator.score(weights, step)
         best = self.best_validation
         if math.isfinite(result.score) and (best is None or result.score < best.score):
@@ -279,8 +284,7 @@ class _Training:
     def outcome(self) -> Trained:
         if self.recipe.keep == "best" and self.best_validation is not None:
             return Trained(self.best.eval(), self.best_validation, self.seconds)
-        self.settle(self.steps)
-        self.best.load_state_dict((self.average or self.model).state_dict())
+        self.best.load_state_dict(self.settled(self.steps).state_dict())
         return Trained(self.best.eval(), self.last_validation, self.seconds)
 
 

@@ -252,8 +252,8 @@ class Learner(ABC):
     ) -> None:
         """Sets what is not learned by gradients but fitted to the other weights, in `weights`.
 
-        Called before `weights` (the averaged ones, or the model's) are validated or kept, and before the steps of
-        `settles_before`.
+        Called when weights (the averaged ones, where there are such) are validated or kept, with a copy, and before the
+        steps of `settles_before`, with the ones that are trained on.
 
         Args:
             weights: changed in place.

@@ -1,4 +1,4 @@
-"""Adversarial losses of the spatial-correlation generator (WGAN-GP; paper equations 15 and 16)."""
+"""Adversarial losses of generators (WGAN-GP; Gulrajani et al. 2017; NM-FlowGAN, equations 15 and 16)."""
 
 from __future__ import annotations
 

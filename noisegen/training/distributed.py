@@ -66,6 +66,8 @@ class Ranks:
         if self.size == 1:
             return
         buffers = [values for values in module.buffers() if values.is_floating_point()]
+        if not buffers:
+            return
         flat = torch.cat([values.flatten() for values in buffers])
         dist.all_reduce(flat)
         parts = (flat / self.size).split([values.numel() for values in buffers])
