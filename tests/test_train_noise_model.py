@@ -129,3 +129,27 @@ def test_a_size_that_is_none_is_refused(untrained: Path, size: str) -> None:
 def test_what_needs_a_generator_is_refused_without_one(untrained: Path, option: list[str]) -> None:
     code, output = run(untrained, *option)
     assert code == 2 and "--recipe hybrid" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model-type", "srgbflow", "--strategy", "joint"], "--strategy: not an option of srgbflow"),
+        (["--model-type", "awgn", "--steps", "3"], "awgn is fitted, not trained in steps; leave out --steps"),
+        (["--model-type", "naflow", "--recipe", "hybrid"], "it has: compact, paper"),
+        (["--model-type", "c2nn"], "did you mean 'c2n'?"),
+    ],
+)
+def test_what_a_type_does_not_take_is_refused(untrained: Path, options: list[str], message: str) -> None:
+    code, output = run(untrained, *options)
+    assert code == 2 and message in output
+
+
+def test_a_fitted_type_is_saved_like_any_other_and_left_as_it_is(table: Path) -> None:
+    options = ["--model-type", "correlated-gaussian"]
+    assert run(table, *options) == (0, f"{table.parent / 'm.safetensors'}: trained\n")
+    assert read_checkpoint(table.parent / "m.safetensors").kind == "correlated-gaussian"
+    code, output = run(table, *options)
+    assert code == 0 and "already trained" in output
+    code, output = run(table, "--model-type", "awgn")
+    assert code == 2 and "another recipe" in output
