@@ -10,6 +10,7 @@ with sigma^2(y) for each camera, ISO setting and channel. They are fitted, not t
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self
 
@@ -73,9 +74,9 @@ class GaussianModel(LearnedModel):
             model.get_buffer(name).copy_(torch.stack(rows))
         return model.eval()
 
+    @abstractmethod
     def variance(self, clean: Tensor, row: int) -> Tensor:
         """Variance for clean [C, H, W] by the tables' row, broadcastable to it, in squared pixel values."""
-        raise NotImplementedError
 
     def latent(self, normal: Tensor, mix: ConditionMix) -> Tensor:
         """White standard normal numbers [C, H, W] as the standard normal numbers that the noise is made of."""

@@ -6,6 +6,8 @@ All act on x, float [B, C, h, w], given features of the clean picture, float [B,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -16,14 +18,14 @@ __all__ = ["ActNorm", "ConditionalCoupling", "FeatureAffine", "FlowLayer", "Mixi
 LIMIT = 3.0
 
 
-class FlowLayer(nn.Module):
+class FlowLayer(nn.Module, ABC):
     """An invertible map of x given features."""
 
-    def forward(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def inverse(self, z: Tensor, features: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def inverse(self, z: Tensor, features: Tensor) -> Tensor: ...
 
     def initialise(self, x: Tensor, features: Tensor) -> None:
         """Sets the weights that the layer starts from, by its inputs for training patches of many settings."""
