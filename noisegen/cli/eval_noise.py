@@ -127,7 +127,7 @@ def command(
         prepare_folder(output)
     sources = list(dict.fromkeys([model, *(name.strip() for name in against.split(",") if name.strip())]))
     scored = keep_cameras(read_pairs(pairs, split=split or None), cameras, pairs)
-    methods, hashes = _load(sources, pairs, fit_split, noisy_pool, device)
+    methods, hashes, paired = _load(sources, pairs, fit_split, noisy_pool, device)
 
     kept = KeptPictures(len(scored), methods[next(iter(methods))].bit_depth)
     with Progress(len(scored) * len(methods), "picture", "eval-noise") as progress:
@@ -137,7 +137,7 @@ def command(
             seed=seed,
             crop=crop,
             device=device,
-            paired=[name for name in methods if name.endswith(PAIRED_MARK)],
+            paired=paired,
             see=kept.add if two_sample or output else lambda picture: None,
             advance=progress.update,
         )
@@ -190,8 +190,8 @@ def command(
 
 def _load(
     sources: list[str], pairs: Path, fit_split: str, noisy_pool: Path | str | None, device: str
-) -> tuple[dict[str, NoiseModel], dict[str, str]]:
-    """The methods by the names that tables give them, and the hashes of the checkpoints ("" of a baseline)."""
+) -> tuple[dict[str, NoiseModel], dict[str, str], list[str]]:
+    """The methods by the names that tables give them, the hashes of the checkpoints, and which methods are paired."""
     from noisegen.datasets.pairs import read_pairs
     from noisegen.errors import UsageError
     from noisegen.evaluation.noise_methods import PAIRED, load_method
@@ -231,7 +231,8 @@ def _load(
     }
     return (
         {names.get(source, source): models[source] for source in sources},
-        {names.get(source, source): checkpoint_sha256(source.removeprefix(PAIRED)) for source in checkpoints},
+        {names[source]: checkpoint_sha256(source.removeprefix(PAIRED)) for source in checkpoints},
+        [names[source] for source in checkpoints if source.startswith(PAIRED)],
     )
 
 

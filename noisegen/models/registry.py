@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -72,17 +73,14 @@ def model_type(name: str) -> ModelType:
     Raises:
         UsageError: there is none, or the package that brings it cannot be imported.
     """
-    installed = _installed()
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         found = getattr(importlib.import_module(module), attribute)
-    elif name in installed:
+    elif point := _installed().get(name):
         try:
-            found = installed[name].load()
+            found = point.load()
         except (ImportError, AttributeError) as error:
-            raise UsageError(
-                f"model type {name!r} ({installed[name].value}) cannot be loaded: {error}"
-            ) from error
+            raise UsageError(f"model type {name!r} ({point.value}) cannot be loaded: {error}") from error
     else:
         near = get_close_matches(name, model_types(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -92,5 +90,6 @@ def model_type(name: str) -> ModelType:
     return found
 
 
+@cache
 def _installed() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in _BUILT_IN}
