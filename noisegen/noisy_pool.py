@@ -6,7 +6,6 @@ and whoever works on it later needs the pictures no more.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import torch
 import xxhash
 
 from noisegen.conditions import Condition
-from noisegen.datasets.pairs import Pair, load_pair, read_pairs, relative_paths, splits_of
+from noisegen.datasets.pairs import Pair, file_sha256, load_pair, read_pairs, relative_paths, splits_of
 from noisegen.errors import InputError, UsageError
 from noisegen.models.protocol import NoiseModel, ReferencedModel
 from noisegen.models.references import (
@@ -218,8 +217,7 @@ def table_sha256(table: Path) -> str:
         UsageError: there is no such file.
     """
     try:
-        with table.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(table)
     except OSError as error:
         raise UsageError(
             f"{table}: {error.strerror}; give a table of real pairs as pool of noisy pictures"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ __all__ = [
     "Pair",
     "PairRow",
     "RowProblem",
+    "file_sha256",
     "keep_cameras",
     "load_pair",
     "read_pairs",
@@ -170,6 +172,12 @@ def load_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
             f"{pair.clean_path} is {clean.shape} {clean.dtype}; both must be alike",
         )
     return noisy, clean
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal: what identifies a table in cards and records."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def splits_of(table: Path) -> tuple[str, ...]:

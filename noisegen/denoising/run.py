@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from noisegen import __version__
-from noisegen.datasets.pairs import Pair, read_pairs, splits_of
+from noisegen.datasets.pairs import Pair, file_sha256, read_pairs, splits_of
 from noisegen.denoising.config import DenoiserConfig
 from noisegen.denoising.sources import (
     TRAIN,
     Source,
     SourceSpec,
-    digest,
     kinds_of,
     open_source,
     parse_source,
@@ -171,7 +170,12 @@ def _noise_model(
     split = _marked(fit_on, split, TRAIN)
     fitted = fit_models([name], read_pairs(fit_on, split=split or None), bit_depth)[name]
     takes_references(fitted, noisy_pool)
-    return fitted.to(device), {"name": name, "fit_on": fit_on.name, "sha256": digest(fit_on), "split": split}
+    return fitted.to(device), {
+        "name": name,
+        "fit_on": fit_on.name,
+        "sha256": file_sha256(fit_on),
+        "split": split,
+    }
 
 
 def _pool(
@@ -233,7 +237,7 @@ def _validation(
             return [], None
     split = _marked(table, split, VALIDATE)
     pairs = read_pairs(table, split=split or None)
-    return pairs, {"name": table.name, "sha256": digest(table), "split": split, "pairs": len(pairs)}
+    return pairs, {"name": table.name, "sha256": file_sha256(table), "split": split, "pairs": len(pairs)}
 
 
 def _marked(table: Path, split: str | None, usual: str) -> str | None:

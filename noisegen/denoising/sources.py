@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 
 from noisegen.conditions import Condition
 from noisegen.datasets.built import BuiltDataset, splits_of_built
-from noisegen.datasets.pairs import Pair, read_pairs, splits_of
+from noisegen.datasets.pairs import Pair, file_sha256, read_pairs, splits_of
 from noisegen.datasets.streamed import StreamedDataset
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo, probe, read_image
@@ -24,7 +23,7 @@ from noisegen.models.protocol import NoiseModel
 from noisegen.models.references import WithPool, resolve_condition
 from noisegen.remote import as_place
 
-__all__ = ["Source", "SourceSpec", "TrainingPicture", "digest", "kinds_of", "open_source", "parse_source"]
+__all__ = ["Source", "SourceSpec", "TrainingPicture", "kinds_of", "open_source", "parse_source"]
 
 TRAIN = "train"
 CLEAN_PREFIX = "clean:"
@@ -208,7 +207,7 @@ def open_source(
     elif spec.kind == "manifest":
         assert noise_model is not None
         pictures = _photographs(spec.path, root, noise_model, problems)
-        record = {"sha256": digest(spec.path)}
+        record = {"sha256": file_sha256(spec.path)}
     else:
         if split is None and TRAIN in splits_of(spec.path):
             split = TRAIN
@@ -218,7 +217,7 @@ def open_source(
             assert noise_model is not None
             for picture in pictures:
                 _check_covered(noise_model, picture)
-        record = {"sha256": digest(spec.path), "split": split}
+        record = {"sha256": file_sha256(spec.path), "split": split}
     if len(problems) > max_failures:
         listed = "\n  ".join(problems[:20])
         raise UsageError(f"{spec.path}: {len(problems)} rows cannot be used:\n  {listed}")
@@ -312,9 +311,3 @@ def _check_covered(noise_model: NoiseModel, picture: TrainingPicture) -> None:
 def kinds_of(sources: Sequence[Source]) -> set[tuple[int, int]]:
     """The (channels, bits) of all pictures."""
     return {kind for source in sources for kind in source.kinds}
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

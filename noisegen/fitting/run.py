@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noisegen import __version__
-from noisegen.datasets.pairs import Pair
+from noisegen.datasets.pairs import Pair, file_sha256
 from noisegen.errors import UsageError
 from noisegen.fitting.one_pass import pictures_of
 from noisegen.fitting.selection import Selection, select_pairs
@@ -152,9 +151,7 @@ def _kind(selection: Selection, bit_depth: int | None) -> tuple[int, int]:
 
 def _describe(table: Path, selection: Selection) -> dict[str, Any]:
     """Which pairs a model is of, for its card."""
-    with table.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    source = {"table": table.name, "table_sha256": digest}
+    source = {"table": table.name, "table_sha256": file_sha256(table)}
     return {
         "training_pairs": source | _count(selection.training, selection.split),
         "validation_pairs": _count(selection.validation, selection.validation_split)
