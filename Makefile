@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # an editable installation compiles the kernels
 INSTALLED = pyproject.toml setup.py constraints.txt $(wildcard noisegen/native/src/*)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/noisegen run pipelines/quickstart.yaml
@@ -18,6 +18,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# written to build/docs; a warning, such as a broken link, is an error
+docs: $(VENV)/.dev
+	rm -rf build/docs build/doctrees
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/docs
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/synthesis.py

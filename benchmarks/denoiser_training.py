@@ -129,7 +129,7 @@ def main() -> None:
     precision = resolve_precision(arguments.precision, device)
     count = arguments.steps
     config = DenoiserConfig(layers=arguments.layers, width=arguments.width, patch=arguments.patch)
-    source = open_source(parse_source(str(arguments.pairs)), split=None, vocabulary=None)
+    source = open_source(parse_source(str(arguments.pairs)), split=None, noise_model=None)
 
     trainings = []
     model = network(config).to(device)

@@ -1,4 +1,4 @@
-"""What `--halo` costs and mends, and what `--noise-scale` does to the deviation of the noise; embedded model, CPU.
+"""What `--halo` costs and mends, and what `--strength` does to the deviation of the noise; embedded model, CPU.
 
     python benchmarks/halo_and_strength.py
 
@@ -38,7 +38,7 @@ def noise_of(
     *,
     tile_size: int = TILE,
     halo: int = 0,
-    noise_scale: float = 1.0,
+    strength: float = 1.0,
 ) -> np.ndarray:
     """noisy - clean of a whole photograph."""
     noisy = synthesize(
@@ -49,7 +49,7 @@ def noise_of(
         image_id="photo",
         tile_size=tile_size,
         halo=halo,
-        noise_scale=noise_scale,
+        strength=strength,
     )
     return noisy.astype(np.int64) - clean
 
@@ -99,7 +99,7 @@ def main() -> None:
     base = [np.mean([noise_of(model, clean, c).std() for clean in photos]) for c in CONDITIONS]
     for strength in STRENGTHS:
         stds = [
-            np.mean([noise_of(model, clean, c, noise_scale=strength).std() for clean in photos])
+            np.mean([noise_of(model, clean, c, strength=strength).std() for clean in photos])
             for c in CONDITIONS
         ]
         ratios = (f"{std / usual:.2f}" for std, usual in zip(stds, base, strict=True))

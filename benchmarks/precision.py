@@ -113,7 +113,7 @@ def draw(
 ) -> list[np.ndarray]:
     """The noise of each tile, each with the next of the model's conditions."""
     fast = prepare_for_synthesis(model, device=device, precision=precision)
-    engine = Engine(fast, device=device, noise_scale=scale)
+    engine = Engine(fast, device=device, strength=scale)
     known: tuple[Condition, ...] = model.vocabulary.known
     jobs = [TileJob(tile, known[i % len(known)], key, 0, 4096 * i) for i, tile in enumerate(clean)]
     groups = [jobs] if engine.device.type == "cuda" else [[job] for job in jobs]

@@ -26,7 +26,7 @@ from noisegen.denoising.stream import PatchStream
 
 def patches(text: str, steps: int) -> Callable[[], int]:
     """The patches of a training: one of each tile."""
-    source = open_source(parse_source(text), split="", vocabulary=None)
+    source = open_source(parse_source(text), split="", noise_model=None)
     stream = PatchStream([source], patch=64, batch=16, seed=0, balance=False, cache_bytes=0)
     return lambda: sum(len(batch.clean) for batch in stream.batches(0, steps, workers=1))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 from noisegen.chance import pick, places
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.errors import InputError, UsageError
+from noisegen.suggestions import did_you_mean, did_you_mean_path
 
 __all__ = ["CameraDraw", "ConditionDraw", "read_condition_draw"]
 
@@ -142,7 +142,9 @@ def read_condition_draw(path: Path, vocabulary: Vocabulary) -> ConditionDraw:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"cannot read {path}: {reason}; give a YAML file of conditions") from error
+        raise UsageError(
+            f"cannot read {path}: {reason}; give a YAML file of conditions{did_you_mean_path(path)}"
+        ) from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping):
@@ -209,9 +211,8 @@ def _camera(name: str, value: object, vocabulary: Vocabulary) -> CameraDraw:
 def _check_keys(found: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:
     for key in found:
         if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UsageError(f"{where} has the unknown key {key!r}; {hint}known: {', '.join(known)}")
+            hint = did_you_mean(str(key), known) or ";"
+            raise UsageError(f"{where} has the unknown key {key!r}{hint} known: {', '.join(known)}")
 
 
 def _weight(value: object, where: str) -> float:

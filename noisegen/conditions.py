@@ -6,16 +6,25 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from noisegen.errors import InputError, UsageError
+from noisegen.suggestions import did_you_mean
 
 __all__ = ["Condition", "ConditionMix", "Vocabulary"]
 
 
 @dataclass(frozen=True, order=True)
 class Condition:
-    """A camera at an ISO setting."""
+    """A camera at an ISO setting.
+
+    >>> import noisegen
+    >>> noisegen.Condition("S6", 800) in noisegen.load_noise_model().vocabulary.known
+    True
+
+    Attributes:
+        camera: its name as the noise model knows it.
+        iso: the setting.
+    """
 
     camera: str
     iso: int
@@ -41,7 +50,7 @@ class ConditionMix:
 
     @property
     def rule(self) -> str:
-        """How the ISO was handled, for records: ``"exact"`` or ``"log-iso LOW..HIGH at WEIGHT"``."""
+        """What records say of how the ISO was handled, ``"exact"`` or ``"log-iso LOW..HIGH at WEIGHT"``."""
         if self.low == self.high:
             return "exact"
         return f"log-iso {self.low.iso}..{self.high.iso} at {self.weight:.4f}"
@@ -101,10 +110,9 @@ class Vocabulary:
         """
         isos = tuple(sorted(c.iso for c in self.known if c.camera == camera))
         if not isos:
-            near = get_close_matches(camera, self.cameras, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(camera, self.cameras) or ";"
             raise InputError(
-                "unknown_camera", f"camera {camera!r} is not known; {hint}known: {', '.join(self.cameras)}"
+                "unknown_camera", f"camera {camera!r} is not known{hint} known: {', '.join(self.cameras)}"
             )
         return isos
 

@@ -139,13 +139,13 @@ def read_exif(source: Path | EncodedPicture) -> Image.Exif:
         return _exif(header.image, header.chunks)
 
 
-def read_metadata(path: Path) -> Metadata:
+def read_metadata(source: Path | EncodedPicture) -> Metadata:
     """EXIF and colour profile of a picture, for another file that holds what `read_image` gives.
 
     Raises:
         InputError: as `probe`, without a limit on pixels.
     """
-    with _open(path) as file:
+    with _open(source) as file:
         header = _read_header(file, None)
         exif = _exif(header.image, header.chunks)
         return Metadata(

@@ -26,6 +26,7 @@ from noisegen.manifest_cells import (
 )
 from noisegen.remote import as_place, is_url
 from noisegen.stores import connect
+from noisegen.suggestions import did_you_mean_path
 
 __all__ = ["BadRow", "Manifest", "ManifestRow", "write_manifest"]
 
@@ -110,7 +111,10 @@ class Manifest:
         base = path.parent if root is None else as_place(root)
         if isinstance(base, Path):
             if not base.is_dir():
-                raise UsageError(f"--root {base} is not a folder; give the folder that holds the photographs")
+                raise UsageError(
+                    f"--root {base} is not a folder; give the folder that holds the photographs"
+                    f"{did_you_mean_path(base)}"
+                )
             base = Path(os.path.realpath(base))
         else:
             connect(base)
@@ -316,7 +320,7 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
             return pq.ParquetFile(path, buffer_size=_READ_BUFFER, pre_buffer=False)
     except FileNotFoundError:
         raise UsageError(
-            f"{path} does not exist; make it with: noisegen make-manifest FOLDER -o {path}"
+            f"{path} does not exist; make it with: noisegen make-manifest FOLDER -o {path}{did_you_mean_path(path)}"
         ) from None
     # the last one stands for a column's name that is not UTF-8
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

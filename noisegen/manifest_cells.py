@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from noisegen.errors import InputError, UsageError
+from noisegen.suggestions import did_you_mean
 
 __all__ = ["OWN_COLUMNS", "check_columns", "json_value", "one_line", "read_cell", "read_id", "whole_iso"]
 
@@ -26,7 +27,7 @@ def check_columns(path: Path, schema: pa.Schema) -> tuple[str, ...]:
     if "path" not in names:
         raise UsageError(
             f"{path} has no column 'path' (its columns: {', '.join(names) or 'none'}); rename the column that holds "
-            "the photographs' paths, or scan them with noisegen make-manifest"
+            f"the photographs' paths, or scan them with noisegen make-manifest{did_you_mean('path', names)}"
         )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

@@ -16,6 +16,7 @@ from noisegen.errors import InputError, UsageError
 from noisegen.images import EncodedPicture, probe, read_exif
 from noisegen.manifest import write_manifest
 from noisegen.remote import as_place, is_url
+from noisegen.suggestions import did_you_mean_path
 
 __all__ = [
     "SUFFIXES",
@@ -102,7 +103,9 @@ def resolve_source(source: str) -> Path | str:
     if not source.startswith("pkg:"):
         folder = as_place(source)
         if isinstance(folder, Path) and not folder.is_dir():
-            raise UsageError(f"{source} is not a folder; give the folder that holds the photographs")
+            raise UsageError(
+                f"{source} is not a folder; give the folder that holds the photographs{did_you_mean_path(folder)}"
+            )
         return folder
     package, _, inner = source.removeprefix("pkg:").partition("/")
     try:

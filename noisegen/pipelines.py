@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +19,11 @@ from typing import Any
 import yaml
 
 from noisegen.errors import UsageError
+from noisegen.suggestions import did_you_mean, did_you_mean_path
 
-__all__ = ["Pipeline", "read_pipeline", "run_pipeline"]
+__all__ = ["Pipeline", "PipelineOutcome", "StepOutcome", "read_pipeline", "run_pipeline"]
 
+KEYS = ("description", "variables", "steps")
 _RECORDED_FAILURES = 3
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
@@ -61,7 +65,7 @@ def read_pipeline(path: Path, settings: Mapping[str, str], commands: Collection[
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(
-            f"cannot read the pipeline {path}: {reason}; give the path of a YAML file"
+            f"cannot read the pipeline {path}: {reason}; give the path of a YAML file{did_you_mean_path(path)}"
         ) from error
     except yaml.YAMLError as error:
         raise UsageError(
@@ -69,10 +73,11 @@ def read_pipeline(path: Path, settings: Mapping[str, str], commands: Collection[
         ) from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} is no pipeline; it needs the key 'steps' with a list of commands")
-    unknown = [str(key) for key in content if key not in ("description", "variables", "steps")]
+    unknown = [str(key) for key in content if key not in KEYS]
     if unknown:
         raise UsageError(
             f"{path}: unknown key {unknown[0]!r}; a pipeline has description, variables and steps"
+            f"{did_you_mean(unknown[0], KEYS)}"
         )
     variables = _variables(path, content.get("variables") or {}, settings)
     steps = content.get("steps")
@@ -82,7 +87,43 @@ def read_pipeline(path: Path, settings: Mapping[str, str], commands: Collection[
     return Pipeline(path, str(content.get("description") or ""), parsed)
 
 
-def run_pipeline(pipeline: Pipeline, announce: Callable[[str], None]) -> int:
+@dataclass(frozen=True)
+class StepOutcome:
+    """How a step ended.
+
+    Attributes:
+        command: its words, without ``noisegen``.
+        exit_code: 128 + N for signal N.
+        seconds: that it took.
+        result: the JSON document that it printed; None where output was not taken, or is none.
+    """
+
+    command: tuple[str, ...]
+    exit_code: int
+    seconds: float
+    result: Any = None
+
+
+@dataclass(frozen=True)
+class PipelineOutcome:
+    """How a pipeline ended.
+
+    Attributes:
+        exit_code: 0, or 3 after recorded failures, or that of the step that stopped it.
+        steps: those that were run.
+    """
+
+    exit_code: int
+    steps: tuple[StepOutcome, ...]
+
+
+def run_pipeline(
+    pipeline: Pipeline,
+    announce: Callable[[str], None],
+    *,
+    further: Callable[[tuple[str, ...]], Sequence[str]] = lambda step: (),
+    take_output: bool = False,
+) -> PipelineOutcome:
     """Runs the steps in order, each in a process of its own, in the current folder.
 
     A step that ends with recorded failures (exit code 3) does not stop the pipeline; any other failure does. On a
@@ -92,19 +133,18 @@ def run_pipeline(pipeline: Pipeline, announce: Callable[[str], None]) -> int:
     Args:
         pipeline: from `read_pipeline`.
         announce: called with the text to show before each step.
-
-    Returns:
-        0, or 3 after recorded failures, or the exit code of the step that stopped it (128 + N for signal N).
+        further: the options that a step gets besides its own.
+        take_output: take what steps write to stdout for their results, instead of letting it through.
     """
-    result = 0
+    done: list[StepOutcome] = []
     with _signals() as running:
         for number, step in enumerate(pipeline.steps, 1):
             announce(f"[{number}/{len(pipeline.steps)}] noisegen {shlex.join(step)}")
-            code = _run(step, running)
-            if code not in (0, _RECORDED_FAILURES):
-                return code
-            result = max(result, code)
-    return result
+            outcome = _run(step, further(step), running, take_output)
+            done.append(outcome)
+            if outcome.exit_code not in (0, _RECORDED_FAILURES):
+                return PipelineOutcome(outcome.exit_code, tuple(done))
+    return PipelineOutcome(max(outcome.exit_code for outcome in done), tuple(done))
 
 
 @dataclass
@@ -132,17 +172,31 @@ def _signals() -> Iterator[_Running]:
             signal.signal(number, handler)
 
 
-def _run(step: tuple[str, ...], running: _Running) -> int:
-    """The exit code of a step; 128 + N where signal N ended it or came meanwhile."""
+def _run(step: tuple[str, ...], further: Sequence[str], running: _Running, take_output: bool) -> StepOutcome:
+    """Runs a step; a signal that came meanwhile counts as its end."""
     if running.received is not None:
-        return 128 + running.received
-    running.child = subprocess.Popen([sys.executable, "-m", "noisegen", *step])
+        return StepOutcome(step, 128 + running.received, 0.0)
+    started = time.monotonic()
+    running.child = subprocess.Popen(
+        [sys.executable, "-m", "noisegen", step[0], *further, *step[1:]],
+        stdout=subprocess.PIPE if take_output else None,
+    )
     if running.received == signal.SIGTERM:  # came before there was a process to pass it to
         running.child.terminate()
-    code = running.child.wait()
+    output, _ = running.child.communicate()
+    code = running.child.returncode
     if running.received is not None:
-        return 128 + running.received
-    return 128 - code if code < 0 else code
+        code = -running.received
+    seconds = round(time.monotonic() - started, 3)
+    return StepOutcome(step, 128 - code if code < 0 else code, seconds, _document(output))
+
+
+def _document(output: bytes | None) -> Any:
+    """The JSON that a step printed, None where it is none."""
+    try:
+        return json.loads(output or b"null")
+    except ValueError:
+        return None
 
 
 def _variables(path: Path, given: Any, settings: Mapping[str, str]) -> dict[str, str]:
@@ -151,7 +205,9 @@ def _variables(path: Path, given: Any, settings: Mapping[str, str]) -> dict[str,
     for name in settings:
         if name not in given:
             known = ", ".join(map(str, given)) or "none"
-            raise UsageError(f"{path} has no variable {name!r} to --set; it has: {known}")
+            raise UsageError(
+                f"{path} has no variable {name!r} to --set; it has: {known}{did_you_mean(name, map(str, given))}"
+            )
     values = {}
     for name, value in {**given, **settings}.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -188,6 +244,7 @@ def _filled(where: str, text: str, variables: Mapping[str, str]) -> str:
             known = ", ".join(variables) or "none"
             raise UsageError(
                 f"{where}: variable {match[0]} is not defined; give it under 'variables' (there: {known})"
+                f"{did_you_mean(match[1], variables)}"
             )
         return variables[match[1]]
 
@@ -211,5 +268,6 @@ def _step(where: str, step: Any, variables: Mapping[str, str], commands: Collect
         arguments = arguments[1:]
     if not arguments or arguments[0] not in commands:
         shown = repr(arguments[0]) if arguments else "an empty step"
-        raise UsageError(f"{where}: {shown} is not a command; known: {', '.join(commands)}")
+        meant = did_you_mean(arguments[0], commands) if arguments else ""
+        raise UsageError(f"{where}: {shown} is not a command; known: {', '.join(commands)}{meant}")
     return tuple(arguments)

@@ -83,7 +83,7 @@ def test_another_distribution_is_refused_but_not_another_way_to_write_it(
 
 
 def test_the_strength_of_the_noise_is_scaled(place: Workplace, tmp_path: Path) -> None:
-    weak, usual = (build(place, tmp_path / f"{f}", noise_scale=f, limit=2) for f in (0.5, 1.0))
+    weak, usual = (build(place, tmp_path / f"{f}", strength=f, limit=2) for f in (0.5, 1.0))
     assert [row["clean_pixels_xxh3"] for row in weak] == [row["clean_pixels_xxh3"] for row in usual]
     ratios = [a["noise_std"] / b["noise_std"] for a, b in zip(weak, usual, strict=True)]
     assert np.mean(ratios) == pytest.approx(0.5, abs=0.1)
@@ -168,7 +168,7 @@ def test_workers_and_batch_size_change_no_byte_with_all_choices_made(
 ) -> None:
     choices: dict[str, Any] = {
         "conditions": place.root / "conditions.yaml",
-        "noise_scale": 1.5,
+        "strength": 1.5,
         "downscale": 1.2,
         "overlap": 5,
         "halo": 3,
@@ -190,8 +190,8 @@ def test_workers_and_batch_size_change_no_byte_with_all_choices_made(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--noise-scale", "0"], "noise-scale must be a positive number"),
-        (["--noise-scale", "nan"], "noise-scale must be a positive number"),
+        (["--strength", "0"], "strength must be a positive number"),
+        (["--strength", "nan"], "strength must be a positive number"),
         (["--downscale", "0.5"], "photographs are not enlarged"),
         (["--overlap", "64"], "less than the tile size of 64"),
         (["--split", "train:0.9"], "sum to 0.9"),

@@ -64,7 +64,7 @@ def test_a_batch_of_any_kind_and_of_mixed_conditions_is_what_the_cpu_makes_of_ea
     program = BatchProgram(model, (len(jobs), 48, 40, channels, bits), CPU, 1.5)
     # the second time other conditions, the third time the first ones again
     for turn in (jobs, jobs[::-1], jobs):
-        expected = Engine(model, noise_scale=1.5).run(turn)
+        expected = Engine(model, strength=1.5).run(turn)
         for tile, alone in zip(run(program, model, turn), expected, strict=True):
             difference = np.abs(tile.astype(int) - alone)
             assert difference.max() <= 1 and (difference > 0).mean() < (1e-3 if bits == 8 else 0.03)

@@ -56,6 +56,15 @@ def test_a_whole_photograph_consists_of_its_tiles_and_the_earlier_one_wins() -> 
     assert (whole != picture).mean() > 0.5
 
 
+@pytest.mark.parametrize("window", [np.s_[0:30, 0:30], np.s_[50:90, 60:150], np.s_[99:100, 149:150]])
+def test_a_window_is_that_part_of_the_whole_photograph(window: tuple[slice, slice]) -> None:
+    model, picture = tiny_model(), photograph(100, 150)
+    settings = {"seed": 1, "image_id": "a", "tile_size": 64, "halo": 8}
+    whole = synthesize(model, picture, CONDITION, **settings)  # type: ignore[arg-type]
+    part = synthesize(model, picture, CONDITION, window=window, **settings)  # type: ignore[arg-type]
+    assert part.tobytes() == whole[window].tobytes()
+
+
 @pytest.mark.parametrize("shape", [(40, 150), (150, 40), (1, 1), (64, 64)])
 def test_a_side_shorter_than_a_tile_is_one_tile_of_its_own_length(shape: tuple[int, int]) -> None:
     picture = photograph(*shape)

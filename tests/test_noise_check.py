@@ -89,7 +89,7 @@ def test_without_the_checkpoint_the_comparison_is_left_out_with_the_reason(
     assert result.exit_code == 0
     assert "another checkpoint than the build's" in result.output
     result = invoke("verify", str(built), "--model", str(tmp_path / "absent"), "--json")
-    assert "cannot be read" in json.loads(result.output)["noise"]["skipped"]
+    assert "cannot be read" in json.loads(result.stdout)["noise"]["skipped"]
     (built / "state" / "host.json").unlink()
     noise = verify_dataset(built).noise
     assert noise is not None and noise.skipped is not None and "not recorded" in noise.skipped
@@ -97,7 +97,7 @@ def test_without_the_checkpoint_the_comparison_is_left_out_with_the_reason(
 
 
 def test_scaled_noise_is_compared_and_noise_with_a_halo_is_not(place: Workplace, tmp_path: Path) -> None:
-    build(place, tmp_path / "scaled", place.model, noise_scale=0.5)
+    build(place, tmp_path / "scaled", place.model, strength=0.5)
     noise = verify_dataset(tmp_path / "scaled").noise
     assert noise is not None and noise.exact and all(c.equal == c.sampled > 0 for c in noise.conditions)
     build(place, tmp_path / "halo", place.model, halo=4)

@@ -122,7 +122,7 @@ def test_every_pair_is_decoded_once_whatever_the_number_of_methods(
     pairs = six_pairs(tmp_path)
     model, calls = awgn(*SIGMAS), []
     evaluate_methods(
-        {"a": model, "b": model, "c": model}, pairs, detailed=False, advance=lambda: calls.append(1)
+        {"a": model, "b": model, "c": model}, pairs, detailed=False, advance=lambda pixels: calls.append(1)
     )
     assert sorted(decoded) == sorted(pair.name for pair in pairs)
     assert len(calls) == 3 * len(pairs)

@@ -88,7 +88,7 @@ def test_whole_photographs_take_every_level_at_twice_the_strength() -> None:
     model = prepare_for_synthesis(tiny_model("compact"), device="cpu")
     picture = np.clip(photograph(96, 96), 90, 160)  # far from black and white
     noises = [
-        synthesize(model, picture, A100, seed=0, image_id="a", noise_scale=scale).astype(int) - picture
+        synthesize(model, picture, A100, seed=0, image_id="a", strength=scale).astype(int) - picture
         for scale in (1.0, 2.0)
     ]
     # up to what the tone curve does to stronger noise

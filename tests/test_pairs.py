@@ -59,7 +59,9 @@ def test_a_split_keeps_its_rows_and_checks_only_them(folder: Path) -> None:
     )
     table = table_of(folder, text)
     assert [pair.name for pair in read_pairs(table, split="val")] == ["b"]
-    with pytest.raises(UsageError, match=r"'valid' does not occur; there are: test, train, val"):
+    with pytest.raises(
+        UsageError, match=r"'valid' does not occur; did you mean 'val'\? there are: test, train, val"
+    ):
         read_pairs(table, split="valid")
 
 

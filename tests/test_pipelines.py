@@ -213,7 +213,7 @@ def test_a_step_killed_by_a_signal_gives_128_and_its_number(
     monkeypatch.setattr(sys, "executable", str(script))
     pipeline = Pipeline(tmp_path, "", (("status", "x"), ("status", "y")))
     announced: list[str] = []
-    assert run_pipeline(pipeline, announced.append) == 137
+    assert run_pipeline(pipeline, announced.append).exit_code == 137
     assert announced == ["[1/2] noisegen status x"]
 
 

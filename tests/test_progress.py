@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from noisegen.progress import Progress
+from noisegen.progress import Progress, say, silenced
 
 
 def lines_of(capture: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -63,3 +63,54 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: 
     shown = capsys.readouterr().err
     assert "build: 100%" in shown
     assert "failed=1" in shown
+
+
+def test_pixels_give_a_rate_and_a_total_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("noisegen.progress.time.monotonic", lambda: now)
+    with Progress(100, "tile", "build", done=20, interval=4) as progress:
+        for _ in range(4):
+            now += 2
+            progress.update(10, pixels=1_000_000)
+    before, after, _ = lines_of(capsys)
+    # what an earlier session did counts as done, but not for the rates
+    assert (before["done"], before["rate"], before["mp_per_s"], before["seconds_left"]) == (
+        40,
+        5.0,
+        0.5,
+        12.0,
+    )
+    assert (after["done"], after["seconds_left"]) == (60, 8.0)
+
+
+def test_pixels_as_units_are_counted_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(None, "pixel", "denoise") as progress:
+        progress.update(10**9)
+    (line,) = lines_of(capsys)
+    assert isinstance(line["mp_per_s"], float) and line["mp_per_s"] > 0
+    assert line["seconds_left"] is None
+
+
+def test_the_bar_shows_megapixels_and_remarks_stand_above_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Progress(4_000_000, "pixel", "denoise") as progress:
+        progress.update(2_000_000)
+        say("one is left out")
+        progress.update(2_000_000)
+    shown = capsys.readouterr().err
+    assert " MP/s" in shown and "4.00M/4.00MP" in shown
+    assert "\rnoisegen: one is left out\n" in shown
+
+
+def test_silenced_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with silenced():
+        say("nothing")
+        with silenced(False), Progress(1, "tile", "build", interval=0) as progress:
+            progress.update()
+    assert capsys.readouterr().err == ""
+    say("something")
+    assert capsys.readouterr().err == "noisegen: something\n"

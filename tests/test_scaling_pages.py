@@ -1,4 +1,4 @@
-"""docs/scaling.md and its pages: commands that can be given as they stand, and files that are there."""
+"""docs/scaling.md and its pages: code that a shell reads, job files that get filled in, files that are there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from image_fixtures import ROOT, parsed
+from image_fixtures import ROOT
 from job_file_fixtures import PLACEHOLDER
-
-from noisegen.cli import COMMANDS
 
 PAGES = [ROOT / "docs/scaling.md", *sorted((ROOT / "docs/scaling").glob("*.md"))]
 PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -28,51 +26,10 @@ def code(page: Path) -> str:
     return "\n".join(line.strip() for block in blocks for line in block).replace("\\\n", "")
 
 
-def simple_commands(page: Path) -> list[list[str]]:
-    """The words of each command in a page's code, without assignments in front of it."""
-    commands: list[list[str]] = []
-    for line in code(page).splitlines():
-        words = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
-        words.whitespace_split = True
-        commands.append([])
-        for word in words:
-            if set(word) <= set("();<>|&"):
-                commands.append([])
-            elif commands[-1] or not re.match(r"(do|[A-Z_]+=.*)$", word):
-                commands[-1].append(word)
-    return commands
-
-
-def arguments_of_noisegen(command: list[str]) -> list[str] | None:
-    """What a command gives to noisegen, directly, by the Slurm script or in a container; None where it does not."""
-    if command[:1] == ["noisegen"]:
-        return command[1:]
-    if command[:1] == ["sbatch"]:
-        return ["build-dataset", *command[command.index("docker/slurm.sh") + 1 :]]
-    if command[:2] == ["docker", "run"]:
-        return command[command.index("noisegen") + 1 :]
-    if command[:2] == ["docker", "compose"]:
-        return command[command.index("gpu") + 1 :] or None
-    return None
-
-
 @PAGE
 def test_the_shell_can_read_the_code(page: Path) -> None:
     done = subprocess.run(["bash", "-n"], input=code(page), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-@PAGE
-def test_noisegen_understands_its_command_lines(page: Path) -> None:
-    lines = [arguments for c in simple_commands(page) if (arguments := arguments_of_noisegen(c)) is not None]
-    assert lines
-    for arguments in lines:
-        parsed(["0" if word == "$rank" else word for word in arguments])
-    for mentioned in re.findall(r"`noisegen ([^`]+)`", page.read_text(encoding="utf-8")):
-        name, *rest = mentioned.split()
-        assert name in COMMANDS
-        if rest:
-            parsed([name, *rest])
 
 
 @PAGE

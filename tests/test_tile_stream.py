@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import shutil
@@ -17,13 +18,15 @@ from remote_fixtures import Fault, S3Server, running_server
 from synthesis_fixtures import Workplace, invoke, make_workplace
 from torch.utils.data import DataLoader
 
-from noisegen import TileStream, stores
+from noisegen import NoisyPair, TileStream, stores
 from noisegen.datasets import tile_stream
 from noisegen.datasets.built import BuiltDataset
-from noisegen.datasets.shard_tiles import Tile
+from noisegen.datasets.shard_tiles import ShardSource
+from noisegen.datasets.streamed import StreamedDataset
 from noisegen.errors import UsageError
 from noisegen.stores import RemoteError
 from noisegen.synthesis.choices import FORMAT_NAMES
+from noisegen.synthesis.layout import DatasetFolder
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "training-denoisers.md"
 
@@ -70,17 +73,17 @@ def remote(store: S3Server, bucket: str, dataset: Path) -> str:
     return f"s3://{bucket}/dataset"
 
 
-def keys(tiles: Iterator[Tile] | TileStream) -> list[str]:
+def keys(tiles: Iterator[NoisyPair] | TileStream) -> list[str]:
     return [tile.key for tile in tiles]
 
 
-def assert_as_built(tiles: list[Tile], built: Path) -> None:
+def assert_as_built(tiles: list[NoisyPair], built: Path) -> None:
     whole = BuiltDataset.open(built)
     conditions = dict(whole.tiles)
     for tile in tiles:
         noisy, clean = whole.load(tile.key)
-        np.testing.assert_array_equal(tile.noisy, noisy)
-        np.testing.assert_array_equal(tile.clean, clean)
+        np.testing.assert_array_equal(tile.noisy.permute(1, 2, 0), noisy)
+        np.testing.assert_array_equal(tile.clean.permute(1, 2, 0), clean)
         assert (tile.camera, tile.iso) == (conditions[tile.key].camera, conditions[tile.key].iso)
 
 
@@ -88,7 +91,7 @@ def assert_as_built(tiles: list[Tile], built: Path) -> None:
 def test_every_format_is_streamed_as_it_was_built(dataset: Path, tmp_path: Path, output_format: str) -> None:
     built = tmp_path / "exported"
     assert invoke("export", str(dataset), "-o", str(built), "--format", output_format).exit_code == 0
-    tiles = list(TileStream(built, group=2))
+    tiles = list(TileStream(built, group=2, raw=True))
     assert sorted(tile.key for tile in tiles) == sorted(key for key, _ in BuiltDataset.open(built).tiles)
     assert_as_built(tiles, dataset)
 
@@ -132,7 +135,7 @@ def test_workers_of_a_loader_share_a_process_tiles_and_follow_the_epochs(dataset
             loader.dataset.set_epoch(epoch)
         batches = [list(loader) for loader in loaders]
         assert len(batches[0]) == len(batches[1])
-        assert batches[0][0].noisy.shape == (3, 64, 64, 3) and batches[0][0].noisy.dtype == torch.uint8
+        assert batches[0][0].noisy.shape == (3, 3, 64, 64) and batches[0][0].noisy.dtype == torch.float32
         found = [key for each in batches for batch in each for key in batch.key]
         assert len(found) == len(set(found)) == 2 * loaders[0].dataset.tiles(epoch=epoch, workers=2)
         given.append(found)
@@ -207,7 +210,7 @@ def test_what_is_no_finished_dataset_is_refused(dataset: Path, tmp_path: Path) -
 def test_from_a_url_each_file_is_fetched_once_whatever_the_server_refuses(
     remote: str, store: S3Server, dataset: Path, tmp_path: Path
 ) -> None:
-    ranks = [TileStream(remote, rank=rank, world_size=2, group=2) for rank in range(2)]
+    ranks = [TileStream(remote, rank=rank, world_size=2, group=2, raw=True) for rank in range(2)]
     store.requests.clear()
     tiles = [tile for stream in ranks for tile in stream]
     assert len({tile.key for tile in tiles}) == len(tiles) == 2 * ranks[0].tiles()
@@ -232,6 +235,22 @@ def test_from_a_url_few_shards_lie_here_at_a_time(remote: str, tmp_path: Path) -
     next(tiles)
     del tiles
     assert list(tmp_path.iterdir()) == []
+
+
+def test_from_a_url_a_shard_can_be_read_twice_at_once(remote: str, tmp_path: Path) -> None:
+    """As where one epoch ends with it and the next one begins with it."""
+    stream = StreamedDataset.open(remote)
+    folder = DatasetFolder(tmp_path)
+    folder.run_file.write_text(json.dumps(stream.run))
+    source = ShardSource(folder, remote, stream.run["config"]["format"], "")
+    shard, tiles = folder.shards()[0], int(stream.counts[0])
+    first, second = source.open(shard, tiles), source.open(shard, tiles)
+    assert len(list(tmp_path.rglob("*.tar"))) == 2
+    keys = [first.tile(number).key for number in range(tiles)]
+    first.close()
+    assert [second.tile(number).key for number in range(tiles)] == keys
+    second.close()
+    assert not list(tmp_path.rglob("*.tar"))
 
 
 def test_workers_read_urls_with_connections_of_their_own(remote: str, dataset: Path) -> None:

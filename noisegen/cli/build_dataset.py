@@ -8,22 +8,28 @@ from typing import Any
 import click
 
 from noisegen.cli.build_options import build_options, rank_options, ray_options
-from noisegen.cli.option_groups import GroupedCommand
+from noisegen.cli.command import Command
 from noisegen.cli.places import PLACE
+from noisegen.cli.printing import json_option, print_result
 
 __all__ = ["command"]
 
 
-@click.command(name="build-dataset", cls=GroupedCommand)
+@click.command(name="build-dataset", cls=Command)
 @click.argument("manifest", type=PLACE)
 @click.option("-o", "--output", type=PLACE, required=True, help="Folder or URL of the dataset.")
 @build_options
 @rank_options
 @ray_options
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
 @click.pass_context
 def command(
-    ctx: click.Context, manifest: Path | str, output: Path | str, max_pixels: int | None, **options: Any
+    ctx: click.Context,
+    manifest: Path | str,
+    output: Path | str,
+    max_pixels: int | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Build a noisy/clean dataset from the clean photographs of MANIFEST (Parquet).
 
@@ -48,22 +54,23 @@ def command(
 
     \b
     Examples:
-      noisegen build-dataset manifest.parquet -o OUT
-      noisegen build-dataset manifest.parquet -o OUT --format folders --layout nafnet --variants 4
-      noisegen build-dataset manifest.parquet -o OUT --format parquet --png-level small
-      noisegen build-dataset manifest.parquet -o OUT --camera S6 --iso 800 --limit 10
-      noisegen build-dataset manifest.parquet -o OUT --conditions phones.yaml --split train:0.9,val:0.1
-      noisegen build-dataset manifest.parquet -o OUT --downscale 2 --min-sharpness 4 --max-flat 0.8
-      noisegen build-dataset manifest.parquet -o OUT --noise-scale 1.5 --halo 8
-      noisegen build-dataset manifest.parquet -o OUT --limit 200 --profile
+      noisegen build-dataset manifest.parquet -o DATASET
+      noisegen build-dataset manifest.parquet -o DATASET --format folders --layout nafnet --variants 4
+      noisegen build-dataset manifest.parquet -o DATASET --format parquet --png-level small
+      noisegen build-dataset manifest.parquet -o DATASET --camera S6 --iso 800 --limit 10
+      noisegen build-dataset manifest.parquet -o DATASET --conditions phones.yaml --split train:0.9,val:0.1
+      noisegen build-dataset manifest.parquet -o DATASET --downscale 2 --min-sharpness 4 --max-flat 0.8
+      noisegen build-dataset manifest.parquet -o DATASET --strength 1.5 --halo 8
+      noisegen build-dataset manifest.parquet -o DATASET --limit 200 --profile
       noisegen build-dataset s3://bucket/photos/manifest.parquet -o s3://bucket/dataset
-      noisegen build-dataset manifest.parquet --root s3://bucket/photos -o OUT
+      noisegen build-dataset manifest.parquet --root s3://bucket/photos -o DATASET
+      noisegen build-dataset manifest.parquet -o DATASET --json | jq .failures
       noisegen build-dataset manifest.parquet -o s3://bucket/dataset --rank 3 --world-size 8
-      noisegen build-dataset manifest.parquet -o OUT --executor ray --ray-address auto --gpus-per-task 0.5
+      noisegen build-dataset manifest.parquet -o DATASET --executor ray --ray-address auto --gpus-per-task 0.5
     """
     from noisegen.images import DEFAULT_MAX_PIXELS
     from noisegen.synthesis.build import build_dataset
 
     summary = build_dataset(manifest, output, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, **options)
-    click.echo(summary.text())
+    print_result(summary, as_json)
     ctx.exit(summary.exit_code)

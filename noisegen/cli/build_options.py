@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from noisegen.cli.option_groups import GroupedOption
+from noisegen.cli import complete
+from noisegen.cli.command import GroupedOption
 from noisegen.cli.options import output_options
 from noisegen.cli.places import PLACE
 
@@ -28,6 +29,7 @@ OPTIONS = (
         "--model",
         default="default",
         show_default=True,
+        shell_complete=complete.models,
         help="'default' or a .safetensors checkpoint (path or URL).",
     ),
     click.option(
@@ -51,8 +53,15 @@ OPTIONS = (
         help="Noisy versions of each photo.",
     ),
     click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True),
-    click.option("--camera", help="For all photos, instead of the manifest's."),
-    click.option("--iso", type=click.IntRange(min=1), help="For all photos, instead of the manifest's."),
+    click.option(
+        "--camera", shell_complete=complete.cameras, help="For all photos, instead of the manifest's."
+    ),
+    click.option(
+        "--iso",
+        type=click.IntRange(min=1),
+        shell_complete=complete.isos,
+        help="For all photos, instead of the manifest's.",
+    ),
     click.option(
         "--conditions",
         cls=GroupedOption,
@@ -61,7 +70,7 @@ OPTIONS = (
         help="YAML file: which cameras and ISO settings are drawn, and how often.",
     ),
     click.option(
-        "--noise-scale",
+        "--strength",
         cls=GroupedOption,
         group=NOISE,
         type=float,

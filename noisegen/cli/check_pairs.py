@@ -6,12 +6,16 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli import complete
+from noisegen.cli.command import Command
+from noisegen.cli.printing import json_option
+
 __all__ = ["command"]
 
 
-@click.command(name="check-pairs")
+@click.command(name="check-pairs", cls=Command)
 @click.argument("pairs", type=click.Path(path_type=Path))
-@click.option("--split", help="Check only the pairs of this split.")
+@click.option("--split", shell_complete=complete.pair_splits, help="Check only the pairs of this split.")
 @click.option(
     "--max-shift",
     type=click.FloatRange(0),
@@ -40,8 +44,7 @@ __all__ = ["command"]
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the table of pairs without the bad ones, CSV.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -54,7 +57,6 @@ def command(
     output: Path | None,
     write_good: Path | None,
     as_json: bool,
-    quiet: bool,
 ) -> None:
     """Find pairs of PAIRS (.csv or .parquet) whose difference is more than noise.
 
@@ -74,7 +76,7 @@ def command(
 
     limits = CheckLimits(max_shift, max_drift, max_saturated)
     rows = read_rows(pairs, split=split)
-    with Progress(len(rows), "pair", "check-pairs", quiet=quiet) as progress:
+    with Progress(len(rows), "pair", "check-pairs") as progress:
         checks = check_pairs(rows, limits=limits, bit_depth=bit_depth, advance=progress.update)
     click.echo(checks_json(checks) if as_json else checks_text(checks))
     if output is not None:

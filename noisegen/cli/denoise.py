@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli.command import Command
+from noisegen.cli.printing import json_option, print_json
+
 __all__ = ["command"]
 
 
-@click.command(name="denoise")
+@click.command(name="denoise", cls=Command)
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO...", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -44,7 +47,7 @@ __all__ = ["command"]
     help="auto: bfloat16 for 8-bit pictures on CUDA and on CPUs with AMX.",
 )
 @click.option("--overwrite", is_flag=True, help="Denoise again what is already there.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -56,7 +59,7 @@ def command(
     device: str,
     precision: str,
     overwrite: bool,
-    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Denoise photographs: each PHOTO is a file, or a folder whose pictures are taken (not those below it).
 
@@ -76,12 +79,12 @@ def command(
     from noisegen.denoising.photographs import count_pixels, denoise_photograph, plan_photographs
     from noisegen.devices import resolve_device, resolve_precision
     from noisegen.errors import InputError
-    from noisegen.progress import Progress
+    from noisegen.progress import Progress, say, write_line
 
     jobs = plan_photographs(photos, output)
     todo = [job for job in jobs if overwrite or not job.output.exists()]
     if len(todo) < len(jobs):
-        click.echo(f"skipped, already there: {len(jobs) - len(todo)} (--overwrite denoises again)", err=True)
+        say(f"skipped, already there: {len(jobs) - len(todo)} (--overwrite denoises again)")
     model = load_denoiser(checkpoint)
     device = resolve_device(device)
     if precision == "auto" and model.bit_depth > 8:
@@ -93,15 +96,19 @@ def command(
         tile=tile or DEFAULT_TILE,
         bit_depth=bit_depth,
     )
-    failed = 0
-    with Progress(sum(map(count_pixels, todo)), "pixel", "denoise", scaled=True, quiet=quiet) as progress:
+    failed: list[dict[str, object]] = []
+    with Progress(sum(map(count_pixels, todo)), "pixel", "denoise") as progress:
         for job in todo:
             progress.update(0, photo=job.source.name)
             try:
                 denoise_photograph(denoiser, job, progress.update)
             except InputError as error:
-                failed += 1
-                click.echo(f"failed ({error.reason}): {error}", err=True)
-    click.echo(f"{output}: {len(todo) - failed} denoised, {len(jobs) - len(todo)} skipped, {failed} failed")
+                failed.append({"photo": job.source, "reason": error.reason, "message": str(error)})
+                write_line(f"failed ({error.reason}): {error}")
+    done, skipped = len(todo) - len(failed), len(jobs) - len(todo)
+    if as_json:
+        print_json({"output": output, "denoised": done, "skipped": skipped, "failed": failed})
+    else:
+        click.echo(f"{output}: {done} denoised, {skipped} skipped, {len(failed)} failed")
     if failed:
         context.exit(3)

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from noisegen.cli import complete
+from noisegen.cli.command import Command
+from noisegen.cli.printing import json_option
+
 if TYPE_CHECKING:
     from noisegen.denoising.inference import Denoiser
 
@@ -15,13 +19,14 @@ __all__ = ["command"]
 CROPS = "crops.png"
 
 
-@click.command(name="eval-denoiser")
-@click.argument("denoiser")
+@click.command(name="eval-denoiser", cls=Command)
+@click.argument("denoiser", shell_complete=complete.paths)
 @click.argument("benchmarks", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--beside",
     multiple=True,
     metavar="[NAME=]FILE",
+    shell_complete=complete.paths,
     help="A further denoiser to score on the same pictures; may be repeated. Files of one NAME are repetitions, as "
     "by several seeds: their mean and spread are shown. Stars in NAME=FILE stand for any text.",
 )
@@ -38,7 +43,11 @@ CROPS = "crops.png"
 @click.option("--half", type=click.Choice(["first", "second"]), help="Score this half of SIDD+ only.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
-    "--precision", default="float32", show_default=True, help="Of the networks: auto, float32 or bfloat16."
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the networks.",
 )
 @click.option(
     "-o",
@@ -46,8 +55,7 @@ CROPS = "crops.png"
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for denoising.md, denoising.csv, denoising.json, crops.png and the submission.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -61,7 +69,6 @@ def command(
     precision: str,
     output: Path | None,
     as_json: bool,
-    quiet: bool,
 ) -> None:
     """Score DENOISER ([NAME=]FILE) on each of BENCHMARKS, beside the noisy pictures themselves.
 
@@ -72,10 +79,11 @@ def command(
     that a picture is left out.
 
     \b
-    noisegen eval-denoiser mine.safetensors SIDD/ siddplus_valid_noisy_srgb.mat --half second -o report
-    noisegen eval-denoiser mine.safetensors pairs.csv --beside supervised=real.safetensors --crop 512 -o report
-    noisegen eval-denoiser mine=mine-*.safetensors pairs.csv --beside real=real-*.safetensors -o report
-    noisegen eval-denoiser mine.safetensors BenchmarkNoisyBlocksSrgb.mat -o submission
+    Examples:
+      noisegen eval-denoiser mine.safetensors SIDD/ siddplus_valid_noisy_srgb.mat --half second -o report
+      noisegen eval-denoiser mine.safetensors pairs.csv --beside supervised=real.safetensors --crop 512 -o report
+      noisegen eval-denoiser mine=mine-*.safetensors pairs.csv --beside real=real-*.safetensors -o report
+      noisegen eval-denoiser mine.safetensors BenchmarkNoisyBlocksSrgb.mat -o submission
     """
     from dataclasses import replace
 
@@ -106,14 +114,16 @@ def command(
     first = next(iter(methods))
     cases = sum(len(benchmark.cases) for benchmark in opened)
     submission = None
-    with Progress(cases, "picture", "eval-denoiser", quiet=quiet) as progress:
-        scores = replace(
-            evaluate_denoisers(methods, opened, advance=progress.update), repetitions=repetitions
-        )
+    with Progress(cases, "picture", "eval-denoiser") as progress:
+
+        def advance(pixels: int) -> None:
+            progress.update(pixels=pixels)
+
+        scores = replace(evaluate_denoisers(methods, opened, advance=advance), repetitions=repetitions)
         try:
             if to_submit is not None and output is not None:
                 submission = write_submission(
-                    output, to_submit, methods[first], method=first, advance=progress.update
+                    output, to_submit, methods[first], method=first, advance=advance
                 )
         except InputError as error:
             scores = replace(scores, problems=(*scores.problems, str(error)))

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from noisegen.cli import complete
+from noisegen.cli.command import Command
 from noisegen.cli.places import PLACE
+from noisegen.cli.printing import json_option
 
 if TYPE_CHECKING:
     from noisegen.models.protocol import NoiseModel
@@ -18,24 +21,36 @@ CHECKPOINT_SUFFIX = ".safetensors"
 PAIRED_MARK = " (paired)"
 
 
-@click.command(name="eval-noise")
-@click.argument("model")
+@click.command(name="eval-noise", cls=Command)
+@click.argument("model", shell_complete=complete.models)
 @click.argument("pairs", type=click.Path(path_type=Path))
-@click.option("--split", default="val", show_default=True, help="Rows to score; '' for all.")
+@click.option(
+    "--split",
+    default="val",
+    show_default=True,
+    shell_complete=complete.pair_splits,
+    help="Rows to score; '' for all.",
+)
 @click.option(
     "--camera",
     "cameras",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete.pair_cameras,
     help="Score this camera's pairs only; may be repeated.",
 )
 @click.option(
-    "--fit-split", default="train", show_default=True, help="Rows to fit the baselines on; '' for all."
+    "--fit-split",
+    default="train",
+    show_default=True,
+    shell_complete=complete.pair_splits,
+    help="Rows to fit the baselines on; '' for all.",
 )
 @click.option(
     "--against",
     default="awgn,heteroscedastic",
     show_default=True,
+    shell_complete=complete.models_and_fitted_types,
     help="What to score beside the model, separated by commas: awgn, poisson-gaussian, heteroscedastic, "
     "correlated-gaussian (fitted here), 'default' or further checkpoint files; '' for none.",
 )
@@ -74,7 +89,7 @@ PAIRED_MARK = " (paired)"
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for noise.md, noise.csv, noise.json and plots.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -104,10 +119,11 @@ def command(
     own noisy picture for its reference.
 
     \b
-    noisegen eval-noise default pairs.csv
-    noisegen eval-noise default pairs.csv --against awgn,poisson-gaussian,heteroscedastic -o report
-    noisegen eval-noise a.safetensors pairs.csv --against b.safetensors,default --split '' --json
-    noisegen eval-noise naflow.safetensors pairs.csv --against paired:naflow.safetensors
+    Examples:
+      noisegen eval-noise default pairs.csv
+      noisegen eval-noise default pairs.csv --against awgn,poisson-gaussian,heteroscedastic -o report
+      noisegen eval-noise a.safetensors pairs.csv --against b.safetensors,default --split '' --json
+      noisegen eval-noise naflow.safetensors pairs.csv --against paired:naflow.safetensors
     """
     from noisegen.datasets.pairs import keep_cameras, read_pairs
     from noisegen.devices import resolve_device
@@ -139,7 +155,7 @@ def command(
             device=device,
             paired=paired,
             see=kept.add if two_sample or output else lambda picture: None,
-            advance=progress.update,
+            advance=lambda pixels: progress.update(pixels=pixels),
         )
     tests, notes = {}, []
     if two_sample:
@@ -198,6 +214,7 @@ def _load(
     from noisegen.fitting.one_pass import fit_models, fitted_types, is_fitted_type
     from noisegen.models import checkpoint_sha256
     from noisegen.models.references import WithPool
+    from noisegen.suggestions import did_you_mean
 
     _, *others = sources
     unknown = [
@@ -207,8 +224,8 @@ def _load(
     ]
     if unknown:
         raise UsageError(
-            f"unknown baseline {', '.join(unknown)}; there are: {', '.join(fitted_types())}, default "
-            f"and checkpoint files (*{CHECKPOINT_SUFFIX})"
+            f"unknown baseline {', '.join(unknown)}{did_you_mean(unknown[0], fitted_types()) or ';'} "
+            f"there are: {', '.join(fitted_types())}, default and checkpoint files (*{CHECKPOINT_SUFFIX})"
         )
     fitted = [source for source in others if is_fitted_type(source)]
     checkpoints = [source for source in sources if source not in fitted]

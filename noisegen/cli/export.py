@@ -7,16 +7,19 @@ from typing import Any
 
 import click
 
+from noisegen.cli.command import Command
 from noisegen.cli.options import copy_options, output_options
+from noisegen.cli.printing import json_option, print_result
 
 __all__ = ["command"]
 
 
-@click.command(name="export")
+@click.command(name="export", cls=Command)
 @click.argument("dataset", type=click.Path(path_type=Path))
 @output_options(None)
 @copy_options
-def command(dataset: Path, **options: Any) -> None:
+@json_option
+def command(dataset: Path, as_json: bool, **options: Any) -> None:
     """Write the finished DATASET again in another format, with the same keys, records and pixels.
 
     Nothing is synthesized. Every tile's pixels are compared with their hashes on the way. An interrupted export
@@ -27,9 +30,9 @@ def command(dataset: Path, **options: Any) -> None:
 
     \b
     Examples:
-      noisegen export DATASET -o OUT --format parquet
-      noisegen export DATASET -o OUT --format folders --layout restormer --png-level small
+      noisegen export DATASET -o PARQUET --format parquet
+      noisegen export DATASET -o FOLDERS --format folders --layout restormer --png-level small
     """
     from noisegen.synthesis.copying import export_dataset
 
-    click.echo(export_dataset(dataset, **options).text())
+    print_result(export_dataset(dataset, **options), as_json)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from noisegen.cli import complete
+from noisegen.cli.command import Command
+from noisegen.cli.printing import json_option, print_json
 from noisegen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(name="make-manifest")
-@click.argument("source")
+@click.command(name="make-manifest", cls=Command)
+@click.argument("source", shell_complete=complete.paths)
 @click.option(
     "-o",
     "--output",
@@ -45,7 +47,7 @@ __all__ = ["command"]
     metavar="EXIF=NAME",
     help='Rename a camera to the noise model\'s name for it, as in "Canon EOS 5D Mark II=Canon5D2"; may be repeated.',
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -65,14 +67,15 @@ def command(
     failed, unless it is renamed with --camera-map or left to the draw with --conditions draw.
 
     \b
-    noisegen make-manifest photos -o manifest.parquet
-    noisegen make-manifest photos -o manifest.parquet --include '*.png' --conditions draw
-    noisegen make-manifest photos -o manifest.parquet --camera-map "Canon EOS 5D Mark II=Canon5D2"
-    noisegen make-manifest pkg:skimage/data -o runs/photos.parquet
-    noisegen make-manifest s3://bucket/photos -o manifest.parquet
+    Examples:
+      noisegen make-manifest photos -o manifest.parquet
+      noisegen make-manifest photos -o manifest.parquet --include '*.png' --conditions draw
+      noisegen make-manifest photos -o manifest.parquet --camera-map "Canon EOS 5D Mark II=Canon5D2"
+      noisegen make-manifest pkg:skimage/data -o runs/photos.parquet --include '*.jpg'
+      noisegen make-manifest s3://bucket/photos -o manifest.parquet
     """
     from noisegen.manifest_scan import SkippedFile, make_manifest, resolve_source, scan_folder
-    from noisegen.progress import Progress
+    from noisegen.progress import Progress, write_line
     from noisegen.remote_scan import scan_url
 
     folder = resolve_source(source)
@@ -87,11 +90,11 @@ def command(
         def seen(row: ScannedPhoto | SkippedFile) -> None:
             progress.update()
             if isinstance(row, SkippedFile):
-                click.echo(f"left out ({row.reason}): {row.message}", err=True)
+                write_line(f"left out ({row.reason}): {row.message}")
 
         report = make_manifest(rows, output, seen=seen)
     if as_json:
-        click.echo(json.dumps({"manifest": str(output), **asdict(report)}, default=str))
+        print_json({"manifest": output, **asdict(report)})
     else:
         _print_summary(report, folder, output)
     if report.skipped:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli.command import Command
+from noisegen.cli.printing import json_option, print_json
 from noisegen.errors import UsageError
 
 __all__ = ["command"]
 
 
-@click.command(name="make-pairs")
+@click.command(name="make-pairs", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -30,7 +32,7 @@ __all__ = ["command"]
 @click.option("--camera", help="Of all pairs; for layout folders.")
 @click.option("--iso", type=click.IntRange(1), help="Of all pairs; for layout folders.")
 @click.option("--dataset", help="Name of the source; for layout folders.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -54,7 +56,6 @@ def command(
       noisegen make-pairs SIDD_Medium_Srgb -o sidd.csv
       noisegen make-pairs shots --layout folders --camera X100V --iso 6400 -o x100v.csv
     """
-    import json
     from collections import Counter
 
     from noisegen.datasets.layouts import FolderProblem, PairFiles, find_folder_pairs, pair_record
@@ -74,7 +75,7 @@ def command(
     pairs = [item for item in found if isinstance(item, PairFiles)]
     problems = [item for item in found if isinstance(item, FolderProblem)]
     for problem in problems:
-        click.echo(f"left out ({problem.reason}): {problem.path}: {problem.message}", err=as_json)
+        click.echo(f"left out ({problem.reason}): {problem.path}: {problem.message}", err=True)
     if not pairs:
         raise UsageError(f"{folder}: holds no pairs in layout {layout}; nothing is written")
     write_rows(output, [pair_record(pair) for pair in pairs], base=Path())
@@ -90,7 +91,7 @@ def command(
             ],
             "problems": [{"path": str(p.path), "reason": p.reason, "message": p.message} for p in problems],
         }
-        click.echo(json.dumps(summary))
+        print_json(summary)
     else:
         click.echo(f"{output}: {len(pairs)} pairs, {len(problems)} problems")
         click.echo("  split: " + ", ".join(f"{name} {count}" for name, count in sorted(splits.items())))

@@ -7,16 +7,19 @@ from typing import Any
 
 import click
 
+from noisegen.cli.command import Command
 from noisegen.cli.options import copy_options, output_options
+from noisegen.cli.printing import json_option, print_result
 
 __all__ = ["command"]
 
 
-@click.command(name="merge")
+@click.command(name="merge", cls=Command)
 @click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_options("as in the first dataset")
 @copy_options
-def command(datasets: tuple[Path, ...], **options: Any) -> None:
+@json_option
+def command(datasets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Join finished DATASETS into one, for example the parts of a manifest that several machines built.
 
     Rows, and with them the keys of tiles, are numbered anew, those of the second dataset after those of the first;
@@ -33,4 +36,4 @@ def command(datasets: tuple[Path, ...], **options: Any) -> None:
     """
     from noisegen.synthesis.copying import merge_datasets
 
-    click.echo(merge_datasets(datasets, **options).text())
+    print_result(merge_datasets(datasets, **options), as_json)

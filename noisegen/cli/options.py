@@ -58,7 +58,6 @@ def copy_options(function: F) -> F:
             "--rows-per-shard", type=click.IntRange(min=1), help="Photographs in a shard; default: as before."
         ),
         click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core."),
-        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
     )(function)
 
 

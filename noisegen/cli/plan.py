@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from noisegen.cli.build_options import build_options, rank_options, ray_options
-from noisegen.cli.option_groups import GroupedCommand
+from noisegen.cli.command import Command
 from noisegen.cli.places import PLACE
+from noisegen.cli.printing import json_option, print_result
 
 __all__ = ["command"]
 
 
-@click.command(name="plan", cls=GroupedCommand)
+@click.command(name="plan", cls=Command)
 @click.argument("manifest", type=PLACE)
 @click.option(
     "-o",
@@ -27,15 +27,13 @@ __all__ = ["command"]
 @rank_options
 @ray_options
 @click.option("--all", "all_rows", is_flag=True, help="Read the header of every photo, not of a sample.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
 def command(
     manifest: Path | str,
     output: Path | None,
     max_pixels: int | None,
     all_rows: bool,
     as_json: bool,
-    quiet: bool,
     **options: Any,
 ) -> None:
     """Estimate the shards, tiles, bytes and time of a build of MANIFEST, before it runs.
@@ -48,7 +46,7 @@ def command(
     \b
     Examples:
       noisegen plan manifest.parquet
-      noisegen plan manifest.parquet -o OUT --tile-size 128 --variants 4
+      noisegen plan manifest.parquet -o DATASET --tile-size 128 --variants 4
       noisegen plan manifest.parquet --world-size 64
       noisegen plan manifest.parquet --all --json | jq .device_hours
     """
@@ -59,8 +57,7 @@ def command(
         manifest,
         output,
         all_rows=all_rows,
-        quiet=quiet,
         max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
         **options,
     )
-    click.echo(json.dumps(plan.to_dict(), indent=1) if as_json else plan.text())
+    print_result(plan, as_json)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from noisegen.cli import complete
 from noisegen.cli.build_options import PROFILE
+from noisegen.cli.command import Command
 from noisegen.cli.places import PLACE
+from noisegen.cli.printing import json_option, print_result
 
 __all__ = ["command"]
 
 
-@click.command(name="retry-failed")
+@click.command(name="retry-failed", cls=Command)
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--reason", help="Only failures of this reason, for example missing.")
 @click.option("--dry-run", is_flag=True, help="List the rows and redo nothing.")
@@ -21,12 +23,11 @@ __all__ = ["command"]
     "--manifest", type=click.Path(path_type=Path), help="Where the manifest is now, if it was moved."
 )
 @click.option("--root", type=click.Path(path_type=Path), help="Where the photos are now, if they were moved.")
-@click.option("--model", help="Where the checkpoint is now, if it was moved.")
+@click.option("--model", shell_complete=complete.models, help="Where the checkpoint is now, if it was moved.")
 @click.option("--noisy-pool", type=PLACE, help="Where the pool's table is now, if it was moved.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default as in the build.")
 @PROFILE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -40,7 +41,6 @@ def command(
     workers: int | None,
     profile: bool,
     as_json: bool,
-    quiet: bool,
 ) -> None:
     """Try the rows of DATASET that failed again, after their photographs have been put there or repaired.
 
@@ -52,9 +52,9 @@ def command(
 
     \b
     Examples:
-      noisegen retry-failed OUT --dry-run
-      noisegen retry-failed OUT --reason missing
-      noisegen retry-failed OUT --root /new/place/of/photos
+      noisegen retry-failed DATASET --dry-run
+      noisegen retry-failed DATASET --reason missing
+      noisegen retry-failed DATASET --root PHOTOS
     """
     from noisegen.synthesis.retry import retry_failed
 
@@ -68,7 +68,6 @@ def command(
         noisy_pool=noisy_pool,
         workers=workers,
         profile=profile,
-        quiet=quiet,
     )
-    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())
+    print_result(report, as_json)
     ctx.exit(report.exit_code)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import click
 
+from noisegen.cli.command import Command
 from noisegen.cli.places import PLACE
+from noisegen.cli.printing import json_option, print_json
 
 __all__ = ["command"]
 
 
-@click.command(name="status")
+@click.command(name="status", cls=Command)
 @click.argument("dataset", type=PLACE)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option(
     "--watch",
     type=click.FloatRange(min=0.1),
@@ -30,16 +31,19 @@ def command(dataset: Path | str, as_json: bool, watch: float | None) -> None:
 
     \b
     Examples:
-      noisegen status OUT
-      noisegen status OUT --watch 10
-      noisegen status OUT --json | jq .seconds_left
+      noisegen status DATASET
+      noisegen status DATASET --watch 10
+      noisegen status DATASET --json | jq .seconds_left
       noisegen status s3://bucket/dataset
     """
     from noisegen.synthesis.status import dataset_status
 
     while True:
         status = dataset_status(dataset)
-        click.echo(json.dumps(status.to_dict(), indent=None if watch else 1) if as_json else status.text())
+        if as_json:
+            print_json(status.to_dict(), one_line=watch is not None)
+        else:
+            click.echo(status.text())
         if watch is None or (status.seconds_left == 0 and not status.running):
             return
         if not as_json:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import click
 
+from noisegen.cli import complete
+from noisegen.cli.command import Command
 from noisegen.cli.places import PLACE
+from noisegen.cli.printing import json_option, print_json
 
 __all__ = ["command"]
 
 
-@click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.command(name="train-denoiser", cls=Command)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", shell_complete=complete.paths)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Checkpoint to write.")
 @click.option(
     "--recipe",
@@ -28,6 +31,7 @@ __all__ = ["command"]
     default="default",
     show_default=True,
     metavar="MODEL",
+    shell_complete=complete.models_and_fitted_types,
     help="Draws the noise of clean sources: default, a checkpoint, awgn, poisson-gaussian, heteroscedastic or "
     "correlated-gaussian.",
 )
@@ -102,7 +106,7 @@ __all__ = ["command"]
     show_default=True,
     help="Of the network's arithmetic; auto takes bfloat16 where the hardware has it.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
 def command(
     sources: tuple[str, ...],
     output: Path,
@@ -130,7 +134,7 @@ def command(
     workers: int | None,
     device: str,
     precision: str,
-    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Train a DnCNN denoiser on each SOURCE, mixed by weight.
 
@@ -153,6 +157,7 @@ def command(
     from noisegen.denoising.config import RECIPES
     from noisegen.denoising.run import train_denoiser
     from noisegen.devices import resolve_device, resolve_precision
+    from noisegen.training.outputs import training_record
 
     config = RECIPES[recipe].changed(
         layers=layers,
@@ -184,10 +189,11 @@ def command(
         device=device,
         mixed_precision=resolve_precision(precision, device) == "bfloat16",
         workers=workers,
-        quiet=quiet,
     )
     if os.environ.get("RANK", "0") != "0":
         return  # one of several processes; the first speaks
-    click.echo(
-        f"{output}: trained" if trained else f"{output}: already trained with this recipe on these pictures"
-    )
+    if as_json:
+        print_json(training_record(output, trained))
+    else:
+        done = "trained" if trained else "already trained with this recipe on these pictures"
+        click.echo(f"{output}: {done}")

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from noisegen.cli import complete
+from noisegen.cli.command import Command
+from noisegen.cli.printing import json_option, print_json
+
 if TYPE_CHECKING:
     from noisegen.models.learning import Recipe
     from noisegen.models.registry import ModelType
@@ -27,7 +31,7 @@ def _list_types(context: click.Context, _: click.Parameter, wanted: bool) -> Non
     context.exit()
 
 
-@click.command()
+@click.command(name="train-noise-model", cls=Command)
 @click.argument("pairs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Checkpoint to write.")
 @click.option(
@@ -36,6 +40,7 @@ def _list_types(context: click.Context, _: click.Parameter, wanted: bool) -> Non
     default="nm-flowgan",
     show_default=True,
     metavar="NAME",
+    shell_complete=complete.model_type_names,
     help="What to train, see `noisegen train-noise-model --model-types`.",
 )
 @click.option(
@@ -59,12 +64,17 @@ def _list_types(context: click.Context, _: click.Parameter, wanted: bool) -> Non
     metavar="NAME=VALUE",
     help="Change a size of the recipe's model, such as structure_width=48; may be repeated.",
 )
-@click.option("--split", help="Use the pairs of this split [default: 'train' where marked, else all].")
+@click.option(
+    "--split",
+    shell_complete=complete.pair_splits,
+    help="Use the pairs of this split [default: 'train' where marked, else all].",
+)
 @click.option(
     "--camera",
     "cameras",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete.pair_cameras,
     help="Train and validate on this camera's pairs only; may be repeated.",
 )
 @click.option(
@@ -95,6 +105,7 @@ def _list_types(context: click.Context, _: click.Parameter, wanted: bool) -> Non
 @click.option(
     "--validate-split",
     metavar="SPLIT",
+    shell_complete=complete.pair_splits,
     help="Validate on this split, '' for none [default: 'val' where marked and training uses 'train'].",
 )
 @click.option(
@@ -116,7 +127,7 @@ def _list_types(context: click.Context, _: click.Parameter, wanted: bool) -> Non
     show_default=True,
     help="Of the generator's arithmetic; auto takes bfloat16 where the hardware has it.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
 def command(
     pairs: Path,
     output: Path,
@@ -140,7 +151,7 @@ def command(
     licence: str,
     device: str,
     precision: str,
-    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Train a noise model on the real noisy/clean pairs listed in PAIRS (.csv or .parquet).
 
@@ -160,6 +171,7 @@ def command(
     from noisegen.devices import resolve_device, resolve_precision
     from noisegen.fitting.run import train_noise_model
     from noisegen.models.registry import model_type
+    from noisegen.training.outputs import training_record
 
     kind = model_type(type_name)
     given: dict[str, Any] = {
@@ -189,13 +201,14 @@ def command(
         licence=licence,
         device=device,
         mixed_precision=resolve_precision(precision, device) == "bfloat16",
-        quiet=quiet,
     )
     if os.environ.get("RANK", "0") != "0":
         return  # one of several processes; the first speaks
-    click.echo(
-        f"{output}: trained" if trained else f"{output}: already trained with this recipe on these pairs"
-    )
+    if as_json:
+        print_json(training_record(output, trained))
+    else:
+        done = "trained" if trained else "already trained with this recipe on these pairs"
+        click.echo(f"{output}: {done}")
 
 
 def _recipe(kind: ModelType, name: str | None, given: dict[str, Any]) -> Recipe | None:
@@ -203,6 +216,7 @@ def _recipe(kind: ModelType, name: str | None, given: dict[str, Any]) -> Recipe 
     from dataclasses import fields, replace
 
     from noisegen.errors import UsageError
+    from noisegen.suggestions import did_you_mean
 
     options = {field: "--" + field.replace("_", "-").replace("sizes", "size") for field in given}
     if not kind.recipes:
@@ -211,7 +225,8 @@ def _recipe(kind: ModelType, name: str | None, given: dict[str, Any]) -> Recipe 
             raise UsageError(f"{kind.name} is fitted, not trained in steps; leave out {', '.join(needless)}")
         return None
     if name is not None and name not in kind.recipes:
-        raise UsageError(f"{kind.name} has no recipe {name!r}; it has: {', '.join(kind.recipes)}")
+        hint = did_you_mean(name, kind.recipes) or ";"
+        raise UsageError(f"{kind.name} has no recipe {name!r}{hint} it has: {', '.join(kind.recipes)}")
     recipe = kind.recipes[name or next(iter(kind.recipes))]
     known = {field.name for field in fields(recipe)}
     if unknown := sorted(options[field] for field in given if field not in known):

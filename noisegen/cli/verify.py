@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from noisegen.cli import complete
 from noisegen.cli.build_options import rank_options
-from noisegen.cli.option_groups import GroupedCommand
+from noisegen.cli.command import Command
 from noisegen.cli.places import PLACE
+from noisegen.cli.printing import json_option, print_result
 
 __all__ = ["command"]
 
 
-@click.command(name="verify", cls=GroupedCommand)
+@click.command(name="verify", cls=Command)
 @click.argument("dataset", type=PLACE)
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default one for each core.")
 @click.option(
@@ -29,8 +30,10 @@ __all__ = ["command"]
     "--sample", type=click.IntRange(min=1), metavar="SHARDS", help="Check so many shards, evenly spread."
 )
 @rank_options
-@click.option("--model", help="The checkpoint, if it is not where the build found it.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--model", shell_complete=complete.models, help="The checkpoint, if it is not where the build found it."
+)
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -53,16 +56,16 @@ def command(
 
     \b
     Examples:
-      noisegen verify OUT
+      noisegen verify DATASET
       noisegen verify s3://bucket/dataset
       noisegen verify s3://bucket/dataset --sample 100
       noisegen verify s3://bucket/dataset --rank 3 --world-size 8
-      noisegen verify OUT --remake 1000 --json | jq .noise
+      noisegen verify DATASET --remake 1000 --json | jq .noise
     """
     from noisegen.synthesis.verify import verify_dataset
 
     report = verify_dataset(
         dataset, workers=workers, remake=remake, model=model, sample=sample, rank=rank, world_size=world_size
     )
-    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())
+    print_result(report, as_json)
     ctx.exit(report.exit_code)

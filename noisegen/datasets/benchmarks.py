@@ -17,8 +17,9 @@ from noisegen.datasets.mat_files import MatArray, mat_variables
 from noisegen.datasets.pairs import Pair, load_pair, read_rows, splits_of
 from noisegen.datasets.sidd_blocks import BlockLayout, PngBlocks, condition_of_scene, open_blocks
 from noisegen.errors import UsageError
+from noisegen.suggestions import did_you_mean_path
 
-__all__ = ["HALVES", "Benchmark", "Case", "open_benchmark", "open_benchmarks"]
+__all__ = ["HALVES", "TABLES", "Benchmark", "Case", "open_benchmark", "open_benchmarks"]
 
 TABLES = (".csv", ".parquet", ".pq")
 HALVES = ("first", "second")
@@ -118,7 +119,8 @@ def open_benchmark(
     if path.suffix.lower() in TABLES:
         return [_table_benchmark(path, split, crop)]
     if path.suffix.lower() != ".mat":
-        raise UsageError(f"{path}: {'not a benchmark' if path.exists() else 'no such file'}; {ACCEPTED}")
+        problem = "not a benchmark" if path.exists() else "no such file"
+        raise UsageError(f"{path}: {problem}; {ACCEPTED}{did_you_mean_path(path)}")
     variables = mat_variables(path)
     for layout in sidd_blocks.LAYOUTS:
         if layout.noisy in variables:

@@ -17,7 +17,8 @@ from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo
 from noisegen.remote import fetch
 from noisegen.stores import RemoteError
-from noisegen.synthesis.formats import Format, TileReader, format_named
+from noisegen.suggestions import did_you_mean
+from noisegen.synthesis.formats import TileReader, format_named
 from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.records import read_index
 from noisegen.synthesis.shards import Shard
@@ -29,7 +30,7 @@ COLUMNS = ("key", "split", "camera", "iso", "noisy_pixels_xxh3", "clean_pixels_x
 
 @dataclass
 class BuiltDataset:
-    """A finished dataset.
+    """A finished dataset; it can be sent to other processes.
 
     Attributes:
         root: its folder.
@@ -42,7 +43,7 @@ class BuiltDataset:
     bit_depth: int
     tiles: tuple[tuple[str, Condition], ...]
     fingerprint: str
-    _format: Format
+    _format: str
     _shards: dict[str, Shard]
     _open: dict[int, TileReader] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -76,13 +77,15 @@ class BuiltDataset:
                 shards[key] = shard
                 content.update(f"{key} {row['noisy_pixels_xxh3']} {row['clean_pixels_xxh3']}\n".encode())
         if not tiles:
-            raise UsageError(f"{root}: the dataset has no tiles" + (f" of split {split!r}" if split else ""))
+            there = sorted(run["config"].get("split") or ())
+            named = f" of split {split!r}{did_you_mean(split, there)}" if split else ""
+            raise UsageError(f"{root}: the dataset has no tiles{named}")
         return cls(
             root,
             int(run["bit_depth"]),
             tuple(tiles),
             content.hexdigest(),
-            format_named(run["config"]["format"]),
+            str(run["config"]["format"]),
             shards,
         )
 
@@ -107,10 +110,18 @@ class BuiltDataset:
             ) from error
         return noisy, clean
 
+    def __getstate__(self) -> dict[str, Any]:
+        # another process opens shards of its own
+        return {name: value for name, value in vars(self).items() if name not in ("_open", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _open={}, _lock=threading.Lock())
+
     def _reader(self, shard: Shard) -> TileReader:
         with self._lock:
             if shard.index not in self._open:
-                self._open[shard.index] = self._format.open_tiles(DatasetFolder(self.root), shard)
+                reading = format_named(self._format)
+                self._open[shard.index] = reading.open_tiles(DatasetFolder(self.root), shard)
             return self._open[shard.index]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisegen.errors import UsageError
+from noisegen.suggestions import did_you_mean_path
 
 __all__ = ["FolderProblem", "PairFiles", "find_folder_pairs", "pair_record"]
 
@@ -98,7 +99,9 @@ def _one_of(folder: Path, names: tuple[str, ...]) -> Path:
     there = [folder / name for name in names if (folder / name).is_dir()]
     if len(there) != 1:
         found = f"{len(there)} of them" if there else "none"
-        raise UsageError(f"{folder}: one folder named {', '.join(names)} is needed; there is {found}")
+        raise UsageError(
+            f"{folder}: one folder named {', '.join(names)} is needed; there is {found}{did_you_mean_path(folder)}"
+        )
     return there[0]
 
 

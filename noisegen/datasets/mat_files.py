@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisegen.errors import InputError, UsageError
+from noisegen.suggestions import did_you_mean_path
 
 if TYPE_CHECKING:
     import h5py
@@ -77,7 +78,7 @@ def mat_variables(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
         UsageError: no such file, no MATLAB file of version 5 or 7.3, truncated, or 7.3 without h5py.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(f"{path}: no such file{did_you_mean_path(path)}")
     if _is_hdf5(path):
         with _open_hdf5(path) as file:
             return {

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from noisegen.conditions import Condition
 from noisegen.errors import InputError, UsageError
 from noisegen.images import ImageInfo, probe, read_image
+from noisegen.suggestions import did_you_mean, did_you_mean_path
 
 __all__ = [
     "Pair",
@@ -210,13 +211,16 @@ def keep_cameras(pairs: Sequence[Pair], cameras: Sequence[str], table: Path) -> 
     known = sorted({pair.condition.camera for pair in pairs})
     for camera in cameras:
         if camera not in known:
-            raise UsageError(f"{table}: no pair of camera {camera!r}; there are: {', '.join(known)}")
+            hint = did_you_mean(camera, known) or ";"
+            raise UsageError(f"{table}: no pair of camera {camera!r}{hint} there are: {', '.join(known)}")
     return [pair for pair in pairs if not cameras or pair.condition.camera in cameras]
 
 
 def _read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     if not table.is_file():
-        raise UsageError(f"{table}: no such file; give a CSV or Parquet table of pairs")
+        raise UsageError(
+            f"{table}: no such file; give a CSV or Parquet table of pairs{did_you_mean_path(table)}"
+        )
     try:
         if table.suffix.lower() == ".csv":
             return _read_csv(table)
@@ -251,7 +255,8 @@ def _check_columns(table: Path, columns: list[str]) -> None:
     allowed = f"required: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}"
     unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
     if unknown:
-        raise UsageError(f"{table}: unknown column {', '.join(map(repr, unknown))}; {allowed}")
+        hint = did_you_mean(unknown[0], REQUIRED + OPTIONAL) or ";"
+        raise UsageError(f"{table}: unknown column {', '.join(map(repr, unknown))}{hint} {allowed}")
     absent = [name for name in REQUIRED if name not in columns]
     if absent:
         raise UsageError(f"{table}: column {', '.join(map(repr, absent))} is missing; {allowed}")
@@ -264,8 +269,11 @@ def _select(table: Path, columns: list[str], rows: list[dict[str, str]], split: 
         raise UsageError(f"{table}: split {split!r} was asked for, but the table has no 'split' column")
     selected = [index for index, row in enumerate(rows) if row["split"] == split]
     if not selected:
-        there = ", ".join(sorted({row["split"] for row in rows if row["split"]})) or "none"
-        raise UsageError(f"{table}: split {split!r} does not occur; there are: {there}")
+        there = sorted({row["split"] for row in rows if row["split"]})
+        hint = did_you_mean(split, there) or ";"
+        raise UsageError(
+            f"{table}: split {split!r} does not occur{hint} there are: {', '.join(there) or 'none'}"
+        )
     return selected
 
 

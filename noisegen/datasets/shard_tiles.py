@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,13 +73,13 @@ class ShardSource:
             NoisegenError: the disk here is full.
         """
         with self.naming(shard):
-            copies = [] if self.url is None else self._fetch(self.url, shard)
-            rows = read_index(self.folder.index_file(shard), COLUMNS)
+            folder = self.folder if self.url is None else self._copy(self.url, shard)
+            rows = read_index(folder.index_file(shard), COLUMNS)
             rows = [row for row in rows if not self.split or row["split"] == self.split]
             if len(rows) != tiles:
                 raise InputError("damaged", f"its index table lists {len(rows)} tiles instead of {tiles}")
-            reader = format_named(self.format).open_tiles(self.folder, shard)
-            return OpenShard(self, shard, rows, reader, copies)
+            reader = format_named(self.format).open_tiles(folder, shard)
+            return OpenShard(self, shard, rows, reader, None if self.url is None else folder.root)
 
     @contextmanager
     def naming(self, shard: Shard) -> Iterator[None]:
@@ -98,25 +99,28 @@ class ShardSource:
                 ) from error
             raise _damaged(place, shard, error) from error
 
-    def _fetch(self, url: str, shard: Shard) -> list[Path]:
-        """Copies a shard's files here, but those of other splits only."""
-        marker_file = self.folder.marker_file(shard)
-        copies = [marker_file]
-        download(f"{url}/{marker_file.relative_to(self.folder.root).as_posix()}", marker_file)
-        marker = self.folder.read_marker(shard)
+    def _copy(self, url: str, shard: Shard) -> DatasetFolder:
+        """Copies a shard's files, but those of other splits only, into a folder of their own.
+
+        One epoch may end with the shard that the next one begins with: then there are two copies for a while.
+        """
+        folder = DatasetFolder(Path(tempfile.mkdtemp(prefix=f"{shard.name}-", dir=self.folder.root)))
+        shutil.copy(self.folder.run_file, folder.run_file)
+        marker_file = folder.marker_file(shard)
+        download(f"{url}/{marker_file.relative_to(folder.root).as_posix()}", marker_file)
+        marker = folder.read_marker(shard)
         assert marker is not None
         files: dict[str, FileRecord] = {
             name: record
             for name, record in marker.files.items()
             if not self.split or not name.startswith("splits/") or name.startswith(f"splits/{self.split}/")
         }
-        copies += [self.folder.root / name for name in files]
-        download_all(url, self.folder.root, files)
+        download_all(url, folder.root, files)
         for name, record in files.items():
-            size = (self.folder.root / name).stat().st_size
+            size = (folder.root / name).stat().st_size
             if size != record.size:
                 raise InputError("damaged", f"{name} has {size} bytes instead of {record.size}")
-        return copies
+        return folder
 
 
 @dataclass(frozen=True)
@@ -128,14 +132,14 @@ class OpenShard:
         shard: which one.
         rows: of the index table, those tiles that are wanted.
         reader: of its tiles.
-        copies: files that are removed when it is closed.
+        copy: folder that is removed when it is closed; None where the files are the dataset's own.
     """
 
     source: ShardSource
     shard: Shard
     rows: list[dict[str, Any]]
     reader: TileReader
-    copies: list[Path]
+    copy: Path | None
 
     def tile(self, number: int) -> Tile:
         """Decodes a tile and compares its pixels with their hashes.
@@ -155,8 +159,8 @@ class OpenShard:
     def close(self) -> None:
         """Removes what was copied here."""
         self.reader.close()
-        for path in self.copies:
-            path.unlink(missing_ok=True)
+        if self.copy is not None:
+            shutil.rmtree(self.copy, ignore_errors=True)
 
 
 def _damaged(place: str, shard: Shard, error: Exception) -> UsageError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from noisegen.datasets.layouts import FolderProblem, PairFiles
 from noisegen.errors import UsageError
+from noisegen.suggestions import did_you_mean_path
 
 __all__ = ["TEST_INSTANCES", "TRAINING_INSTANCES", "find_sidd_pairs", "split_of"]
 
@@ -53,7 +54,9 @@ def find_sidd_pairs(folder: Path) -> Iterator[PairFiles | FolderProblem]:
     """
     root = folder / "Data" if (folder / "Data").is_dir() else folder
     if not root.is_dir():
-        raise UsageError(f"{folder}: no such folder; give the one that holds SIDD's Data folder")
+        raise UsageError(
+            f"{folder}: no such folder; give the one that holds SIDD's Data folder{did_you_mean_path(folder)}"
+        )
     instances = sorted(child for child in root.iterdir() if child.is_dir() and child.name[0] != ".")
     if not instances:
         raise UsageError(f"{root}: holds no folders; give the one that holds SIDD's Data folder")

@@ -25,6 +25,7 @@ from noisegen.errors import UsageError
 from noisegen.images import ImageInfo
 from noisegen.remote import as_place, fetch
 from noisegen.stores import RemoteError
+from noisegen.suggestions import did_you_mean
 from noisegen.synthesis.files import json_bytes
 from noisegen.synthesis.layout import DatasetFolder
 from noisegen.synthesis.shards import Shard
@@ -177,7 +178,11 @@ def tile_counts(place: Path | str, split: str) -> np.ndarray:
     except pa.ArrowException as error:
         raise UsageError(f"{place}/shards.parquet is damaged ({error}); build the dataset again") from error
     if column not in columns.column_names:
-        raise UsageError(f"{place}: the dataset has no split {split!r}")
+        there = [name.removeprefix("tiles_") for name in columns.column_names if name.startswith("tiles_")]
+        raise UsageError(
+            f"{place}: the dataset has no split {split!r}{did_you_mean(split, there) or ';'} "
+            f"there are: {', '.join(there) or 'none'}"
+        )
     counts: np.ndarray = columns[column].to_numpy()
     return counts
 

@@ -11,6 +11,7 @@ from noisegen.denoising.inference import Denoiser
 from noisegen.errors import InputError, UsageError
 from noisegen.images import probe, read_image, read_metadata
 from noisegen.png import encode_png
+from noisegen.suggestions import did_you_mean_path
 
 __all__ = ["DenoiseJob", "count_pixels", "denoise_photograph", "plan_photographs"]
 
@@ -90,7 +91,9 @@ def denoise_photograph(denoiser: Denoiser, job: DenoiseJob, advance: Callable[[i
 def _photographs(source: Path) -> list[Path]:
     if not source.is_dir():
         if not source.exists():
-            raise UsageError(f"{source} does not exist; give photographs or folders of them")
+            raise UsageError(
+                f"{source} does not exist; give photographs or folders of them{did_you_mean_path(source)}"
+            )
         return [source]
     found = [
         file

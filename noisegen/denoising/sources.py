@@ -22,6 +22,7 @@ from noisegen.manifest import BadRow, Manifest
 from noisegen.models.protocol import NoiseModel
 from noisegen.models.references import WithPool, resolve_condition
 from noisegen.remote import as_place
+from noisegen.suggestions import did_you_mean_path
 
 __all__ = ["Source", "SourceSpec", "TrainingPicture", "kinds_of", "open_source", "parse_source"]
 
@@ -236,6 +237,7 @@ def _kind(path: Path) -> Kind:
     if not path.exists():
         raise UsageError(
             f"{path}: no such file or folder; give a table of pairs, a manifest or a built dataset"
+            f"{did_you_mean_path(path)}"
         )
     if path.is_dir():
         return "dataset"

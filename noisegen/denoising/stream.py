@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -16,6 +15,8 @@ import cv2
 import numpy as np
 
 from noisegen.conditions import Condition
+from noisegen.datasets.crops import turned
+from noisegen.datasets.picture_cache import PictureCache
 from noisegen.datasets.shard_tiles import Tile
 from noisegen.denoising.sources import Source, TrainingPicture
 from noisegen.denoising.streamed_tiles import StreamedTiles
@@ -25,7 +26,6 @@ from noisegen.training.distributed import Ranks
 
 __all__ = ["PatchBatch", "PatchStream"]
 
-Pixels = tuple[np.ndarray | None, np.ndarray]
 # Batches that wait for the device, beside those that threads are working on.
 READY = 2
 # Share of the machine's memory that decoded pictures may take.
@@ -97,7 +97,9 @@ class PatchStream:
             [np.empty(0)]
             + [source.spec.weight / total * self._within(source.pictures, balance) for source in drawn]
         )
-        self._cache = _Cache(_default_cache_bytes() if cache_bytes is None else cache_bytes)
+        self._cache: PictureCache[tuple[np.ndarray | None, np.ndarray]] = PictureCache(
+            _default_cache_bytes() if cache_bytes is None else cache_bytes
+        )
 
     @property
     def patches(self) -> int:
@@ -129,7 +131,7 @@ class PatchStream:
         noisy, clean, synthetic, conditions = [], [], [], []
         for number, row in enumerate(range(self.size)[self.part]):
             picture = None if number < len(tiles) else self.pictures[chosen[row]]
-            pixels = tiles[number][:2] if picture is None else self._cache.get(picture)
+            pixels = tiles[number][:2] if picture is None else self._cache.get(id(picture), picture.load)
             # The square that becomes the patch
             side = self.patch
             if picture is not None and picture.photograph:
@@ -139,7 +141,7 @@ class PatchStream:
                 for place, length in zip(places[row], pixels[-1].shape[:2], strict=False)
             )
             cuts = [values[y : y + side, x : x + side] for values in pixels if values is not None]
-            patches = [_turned(self._enlarged(cut), int(turns[row])) for cut in cuts]
+            patches = [turned(self._enlarged(cut), int(turns[row])) for cut in cuts]
             noisy.append(patches[0])
             clean.append(patches[-1])
             if picture is not None and picture.noisy is None:
@@ -197,40 +199,6 @@ class PatchStream:
         step = max(self.patch // 2, 1)
         rows, columns = ((side - self.patch) // step + 1 for side in (info.height, info.width))
         return rows * columns
-
-
-class _Cache:
-    """Keeps the pictures last used, up to so many bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._size = limit, 0
-        self._kept: OrderedDict[int, Pixels] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, picture: TrainingPicture) -> Pixels:
-        key = id(picture)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        pixels = picture.load()
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = pixels
-                self._size += _bytes(pixels)
-                while self._size > self._limit and self._kept:
-                    self._size -= _bytes(self._kept.popitem(last=False)[1])
-        return pixels
-
-
-def _bytes(pixels: Pixels) -> int:
-    return sum(side.nbytes for side in pixels if side is not None)
-
-
-def _turned(patch: np.ndarray, number: int) -> np.ndarray:
-    """One of the eight flips and quarter turns."""
-    turned = np.rot90(patch, number % 4)
-    return turned[:, ::-1] if number >= 4 else turned
 
 
 def _default_cache_bytes() -> int:

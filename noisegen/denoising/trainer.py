@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ from noisegen.training.journal import Journal
 from noisegen.training.state import load_state, save_state
 
 __all__ = ["TrainedDenoiser", "train_dncnn"]
+
+logger = logging.getLogger(__name__)
 
 LOSSES = {"loss": "loss (units of 2**bit_depth grey levels)", "train_psnr": "PSNR of training patches, dB"}
 SCORES = ("psnr",)
@@ -126,14 +129,21 @@ def train_dncnn(
     if ranks.leads:
         work.mkdir(parents=True, exist_ok=True)
         (work / "config.json").write_text(json.dumps(record, indent=1) + "\n")
+    logger.info(
+        "training on %s, bfloat16 %s, steps %d to %d",
+        device,
+        "on" if mixed_precision else "off",
+        start,
+        steps,
+    )
     log = work / "log.csv"
     workers = workers or max(1, min(8, (os.cpu_count() or 1) // ranks.size))
     with (
         Journal(log if ranks.leads else None, start) as journal,
-        Progress(steps, "step", "train-denoiser", quiet=quiet or not ranks.leads) as progress,
+        Progress(steps, "step", "train-denoiser", done=start, quiet=quiet or not ranks.leads) as progress,
         closing(stream.batches(start, steps, workers=workers)) as batches,
     ):
-        progress.update(start)
+        shown: dict[str, Any] = {}
         for batch in batches:
             with out_of_memory(training.optimisation, batch):
                 training.step(batch)
@@ -144,12 +154,13 @@ def train_dncnn(
             if batch.step % LOG_EVERY == 0 or validates or saves:
                 losses = training.losses()
                 journal.write(batch.step, losses)
-                progress.update(0, **{name: float(f"{value:.4g}") for name, value in losses.items()})
-            progress.update(1)
+                shown |= {name: float(f"{value:.4g}") for name, value in losses.items()}
+            progress.update(1, pixels=config.batch * config.patch**2, **shown)
             if validates:
                 assert validator is not None
                 scores = training.validate(validator, done)
-                progress.update(0, psnr=scores.psnr)
+                shown["psnr"] = scores.psnr
+                progress.update(0, **shown)
                 journal.write(batch.step, {"psnr": scores.psnr})
             if saves and ranks.leads:
                 journal.flush()

@@ -70,14 +70,14 @@ def evaluate_denoisers(
     denoisers: Mapping[str, Denoiser],
     benchmarks: Sequence[Benchmark],
     *,
-    advance: Callable[[], object] = lambda: None,
+    advance: Callable[[int], object] = lambda pixels: None,
 ) -> DenoisingScores:
     """Denoises and scores every case of the benchmarks that have clean pictures.
 
     Args:
         denoisers: by name, alike in the sense of `check_alike`.
         benchmarks: those with a `submission` are passed over.
-        advance: called after each case.
+        advance: told the number of pixels that were denoised, after each case.
 
     Raises:
         UsageError: a benchmark's file is damaged as a whole.
@@ -88,11 +88,14 @@ def evaluate_denoisers(
         for benchmark in benchmarks:
             problems += benchmark.problems
             for case in benchmark.cases if benchmark.submission is None else ():
+                pixels = 0
                 try:
-                    scored.append(CaseScore(case, _score(case, denoisers, pool)))
+                    noisy, clean = case.read()
+                    scored.append(CaseScore(case, _score(noisy, clean, denoisers, pool)))
+                    pixels = len(denoisers) * noisy.shape[0] * noisy.shape[1]
                 except InputError as error:
                     problems.append(f"{benchmark.name}, {case.name}: {error}")
-                advance()
+                advance(pixels)
     return DenoisingScores((NOISY, *denoisers), tuple(scored), tuple(problems))
 
 
@@ -131,8 +134,9 @@ def check_picture(picture: np.ndarray, denoiser: Denoiser) -> None:
         raise InputError("wrong_format", f"the picture has values up to {picture.max()}; {wanted}")
 
 
-def _score(case: Case, denoisers: Mapping[str, Denoiser], pool: ThreadPoolExecutor) -> dict[str, Score]:
-    noisy, clean = case.read()
+def _score(
+    noisy: np.ndarray, clean: np.ndarray | None, denoisers: Mapping[str, Denoiser], pool: ThreadPoolExecutor
+) -> dict[str, Score]:
     if clean is None:
         raise ValueError("a case without a clean picture cannot be scored")
     if min(noisy.shape[:2]) < SMALLEST_SIDE:

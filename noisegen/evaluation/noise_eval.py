@@ -94,7 +94,7 @@ def evaluate_noise(
     crop: int = DEFAULT_CROP,
     device: str = "cpu",
     paired: bool = False,
-    advance: Callable[[], object] = lambda: None,
+    advance: Callable[[int], object] = lambda pixels: None,
 ) -> list[ConditionScore]:
     """The cheap metrics of one model (kld_nm, acf_error, std and bias): `evaluate_methods` without detail.
 
@@ -127,7 +127,7 @@ def evaluate_methods(
     detailed: bool = True,
     paired: Collection[str] = (),
     see: Callable[[ScoredPicture], object] = lambda picture: None,
-    advance: Callable[[], object] = lambda: None,
+    advance: Callable[[int], object] = lambda pixels: None,
 ) -> Evaluation:
     """Synthesizes the noise of each clean picture with each method and compares it with the real noise.
 
@@ -146,7 +146,7 @@ def evaluate_methods(
             second a megapixel.
         paired: names of methods that take each pair's own noisy picture for their reference.
         see: is handed each picture after it was scored.
-        advance: called for each pair and method.
+        advance: told the number of pixels scored, for each pair and method.
 
     Returns:
         For each method, and for the floor, one row for each (dataset, camera, ISO) of the pairs, sorted; and each
@@ -173,7 +173,7 @@ def evaluate_methods(
                     if name == FLOOR or group[name].rule:
                         group[name].problems.append(f"{pair.name} left out: {error}")
                 for _ in methods:
-                    advance()
+                    advance(0)
                 continue
             for name, model in methods.items():
                 try:
@@ -184,7 +184,7 @@ def evaluate_methods(
                             rates[name].append(scorer.draw_rate(drawing))
                 except InputError as error:
                     group[name].problems.append(f"{pair.name} left out: {error}")
-                advance()
+                advance(scorer.clean.shape[0] * scorer.clean.shape[1])
             if detailed:
                 group[FLOOR].scores.append(scorer.floor())
             see(scorer.picture())

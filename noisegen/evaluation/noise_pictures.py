@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from noisegen.evaluation.two_sample import Telltale, TwoSampleScore
 
-__all__ = ["Sample", "map_figures", "sample_figures", "telltale_figures"]
+__all__ = ["Sample", "draw_map", "map_figures", "sample_figures", "telltale_figures"]
 
 # Black to white in the pictures of noise, in standard deviations of the real noise.
 NOISE_RANGE = 6.0
@@ -56,7 +56,7 @@ def map_figures(scores: Scores) -> Iterator[Figure]:
         for index, (row, details) in enumerate(page):
             above, below = axes[2 * index : 2 * index + 2]
             real = np.asarray(next(iter(details.values())).acf_map[0])
-            level = _map(above[0], real, "real", cmap="cividis", vmin=0.0, vmax=1.0)
+            level = draw_map(above[0], real, "real", cmap="cividis", vmin=0.0, vmax=1.0)
             below[0].axis("off")
             name = title_of(row.dataset, row.condition).replace(" ISO", "\nISO")
             below[0].text(0.5, 0.5, name, ha="center", va="center", fontsize=10, transform=below[0].transAxes)
@@ -67,8 +67,8 @@ def map_figures(scores: Scores) -> Iterator[Figure]:
                     below[column].axis("off")
                     continue
                 synthetic = np.asarray(details[method].acf_map[1])
-                _map(above[column], synthetic, method, cmap="cividis", vmin=0.0, vmax=1.0)
-                gap = _map(
+                draw_map(above[column], synthetic, method, cmap="cividis", vmin=0.0, vmax=1.0)
+                gap = draw_map(
                     below[column],
                     synthetic - real,
                     f"{method} − real",
@@ -167,7 +167,8 @@ def _padded(methods: Sequence[str], count: int) -> list[str]:
     return [*methods, *[""] * (count - len(methods))]
 
 
-def _map(ax: Axes, values: np.ndarray, title: str, **scale: Any) -> AxesImage:
+def draw_map(ax: Axes, values: np.ndarray, title: str, **scale: Any) -> AxesImage:
+    """Draws a `structure_metrics.autocorrelation_map`, mean over channels, on the axes."""
     radius = len(values) // 2
     image = ax.imshow(values, extent=(-radius - 0.5, radius + 0.5, radius + 0.5, -radius - 0.5), **scale)
     ax.grid(False)

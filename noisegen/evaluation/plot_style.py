@@ -23,6 +23,7 @@ __all__ = [
     "abreast",
     "figure_png",
     "heading",
+    "label_text",
     "legend",
     "line_style",
     "new_figure",
@@ -35,6 +36,7 @@ ROWS_PER_PAGE = 8
 # So many methods can be told apart in one panel, and stand beside each other on one screen.
 METHODS_ABREAST = 6
 DPI = 110
+LONGEST_LABEL = 60
 REAL: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.8, "marker": "o"}
 # Okabe and Ito's palette, which people with any kind of colour blindness can tell apart; lines differ in dashes too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -73,7 +75,14 @@ def pages(items: Sequence[Any], size: int = ROWS_PER_PAGE) -> Iterator[Sequence[
 
 def title_of(dataset: str, condition: Condition) -> str:
     """Names a condition above its panel."""
-    return f"{dataset} {condition.camera} ISO {condition.iso}".strip()
+    return label_text(f"{dataset} {condition.camera} ISO {condition.iso}".strip())
+
+
+def label_text(text: str) -> str:
+    """Text from outside as it may stand in a figure: of one line, not endless, and nothing in it is mathematics."""
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    short = plain if len(plain) <= LONGEST_LABEL else plain[: LONGEST_LABEL - 1] + "…"
+    return short.replace("$", r"\$")
 
 
 def line_style(index: int) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def write_submission(
     denoiser: Denoiser,
     *,
     method: str,
-    advance: Callable[[], object] = lambda: None,
+    advance: Callable[[int], object] = lambda pixels: None,
 ) -> Submission:
     """Denoises all blocks and writes ``SubmitSrgb.csv`` and ``SubmitSrgb.mat``, both or none.
 
@@ -54,7 +54,7 @@ def write_submission(
         benchmark: with a `submission`.
         denoiser: for RGB of 8 bits.
         method: its name.
-        advance: called after each block.
+        advance: told the number of pixels that were denoised, after each block.
 
     Raises:
         InputError: a block cannot be read; a submission with holes is worth nothing, so none is written.
@@ -78,7 +78,7 @@ def write_submission(
                 seconds += time.perf_counter() - start
                 pixels += noisy.shape[0] * noisy.shape[1]
                 file.write(f"{number},{base64.b64encode(blocks[number]).decode('ascii')}\n")
-                advance()
+                advance(noisy.shape[0] * noisy.shape[1])
         pace = seconds / (pixels / 1e6)
         with mat_file.open("wb") as file_of_mat:
             savemat(

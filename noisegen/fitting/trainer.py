@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ from noisegen.training.journal import Journal
 from noisegen.training.state import load_state, save_state
 
 __all__ = ["Trained", "train_model"]
+
+logger = logging.getLogger(__name__)
 
 SCORES = ("kld_nm", "acf_error")
 
@@ -112,6 +115,15 @@ def train_model(
         )
         training.parts["best"] = training.best
     start = training.start(work / "state.safetensors", record)
+    logger.info(
+        "training on %s, bfloat16 %s, %d pairs, %d to validate on, steps %d to %d",
+        device,
+        "on" if mixed_precision else "off",
+        len(pairs),
+        len(validation),
+        start,
+        training.steps,
+    )
     if ranks.leads:
         work.mkdir(parents=True, exist_ok=True)
         (work / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -121,7 +133,7 @@ def train_model(
     steps = training.steps
     with (
         Journal(log if ranks.leads else None, start) as journal,
-        Progress(steps, "step", "train", quiet=quiet or not ranks.leads) as progress,
+        Progress(steps, "step", "train-noise-model", done=start, quiet=quiet or not ranks.leads) as progress,
     ):
 
         def draw_curves() -> None:
@@ -131,16 +143,18 @@ def train_model(
                 marked = None if best is None else best.step
                 write_curves(log, curves, losses=titles, scores=SCORES, best=marked, from_zero=True)
 
-        progress.update(start)
+        shown: dict[str, Any] = {}
         for step in range(start, steps):
             losses = training.step(step)
-            progress.update(1, **{name: round(value, 4) for name, value in losses.items()})
+            shown |= {name: round(value, 4) for name, value in losses.items()}
+            progress.update(1, pixels=recipe.batch * recipe.patch**2, **shown)
             if step % LOG_EVERY == 0:
                 journal.write(step, losses)
             done = step + 1
             if validator is not None and (done % recipe.validate_every == 0 or done == steps):
                 scores = training.validate(validator, done)
-                progress.update(0, **{name: round(value, 4) for name, value in scores.items()})
+                shown |= {name: round(value, 4) for name, value in scores.items()}
+                progress.update(0, **shown)
                 journal.write(step, scores)
                 draw_curves()
             if (done % SAVE_EVERY == 0 or done == steps) and ranks.leads:

@@ -39,6 +39,13 @@ __all__ = [
 def load_noise_model(source: str | Path = "default", *, device: str = "cpu") -> LearnedModel:
     """Loads a trained noise model of any type in eval mode, float32.
 
+    >>> import noisegen
+    >>> model = noisegen.load_noise_model()
+    >>> "S6" in model.vocabulary.cameras, model.channels, model.bit_depth
+    (True, 3, 8)
+    >>> model.vocabulary.isos_of("S6")
+    (100, 800)
+
     Args:
         source: "default" (comes with the package) or a .safetensors checkpoint.
         device: where to put it, for example "cpu" or "cuda".

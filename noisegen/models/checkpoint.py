@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.errors import UsageError
+from noisegen.suggestions import did_you_mean_path
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +24,13 @@ __all__ = [
     "checkpoint_licence",
     "checkpoint_sha256",
     "read_checkpoint",
+    "read_vocabulary",
     "resolve_checkpoint",
     "restore_module",
     "write_checkpoint",
 ]
+
+logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound="nn.Module")
 
@@ -33,6 +38,8 @@ FORMAT = "noisegen-checkpoint"
 VERSION = 1
 # No width, depth or bit depth comes near; building a network of a damaged depth would take for ever.
 LARGEST_SIZE = 1024
+# bytes; what safetensors allows
+LARGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary, metadata={"noisegen": json.dumps(header, sort_keys=True)})
         temporary.replace(path)
+        logger.info("%s written: %s, %d tensors", path, checkpoint.kind, len(tensors))
     except (OSError, SafetensorError) as error:
         raise UsageError(f"checkpoint {path} cannot be written: {error}") from error
 
@@ -99,7 +107,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise UsageError(f"checkpoint {path} does not exist")
+        raise UsageError(f"checkpoint {path} does not exist{did_you_mean_path(path)}")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("noisegen", "null"))
@@ -118,16 +126,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     _refuse_not_finite(tensors, f"{path} is damaged")
     try:
-        stored = header["vocabulary"]
-        vocabulary = (
-            None
-            if stored is None
-            else Vocabulary(
-                tuple(stored["cameras"]),
-                tuple(stored["isos"]),
-                tuple(Condition(camera, iso) for camera, iso in stored["known"]),
-            )
-        )
+        vocabulary = _vocabulary(header["vocabulary"])
         config, card = dict(header["config"]), dict(header["card"])
         kind = header["kind"]
     except (KeyError, TypeError, ValueError, UsageError) as error:
@@ -138,7 +137,36 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise UsageError(
                 f"{path}: the weights do not fit the stated architecture: {name} goes beyond {LARGEST_SIZE}"
             )
+    logger.info("%s read: %s, %d tensors", path, kind, len(tensors))
     return Checkpoint(kind, config, tensors, vocabulary, card)
+
+
+def read_vocabulary(source: str | Path) -> Vocabulary | None:
+    """The cameras and ISO settings of a checkpoint, None of a denoiser. Reads the header only, without torch.
+
+    Raises:
+        UsageError: it is no checkpoint.
+        OSError: it cannot be read.
+    """
+    path = resolve_checkpoint(source)
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size) if size <= LARGEST_HEADER else b"")
+        return _vocabulary(json.loads(header["__metadata__"]["noisegen"])["vocabulary"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not a noisegen checkpoint ({error!r})") from error
+
+
+def _vocabulary(stored: Mapping[str, Any] | None) -> Vocabulary | None:
+    """What the header says, as an object."""
+    if stored is None:
+        return None
+    return Vocabulary(
+        tuple(stored["cameras"]),
+        tuple(stored["isos"]),
+        tuple(Condition(camera, iso) for camera, iso in stored["known"]),
+    )
 
 
 def _refuse_not_finite(tensors: Mapping[str, torch.Tensor], what: str) -> None:

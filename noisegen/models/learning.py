@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.errors import UsageError
 from noisegen.models.protocol import Randomness
+from noisegen.suggestions import did_you_mean
 
 __all__ = ["Batch", "LearnedModel", "Learner", "ModelSizes", "Patches", "Recipe", "Update", "rate_at"]
 
@@ -113,7 +114,8 @@ class Recipe:
         changed: dict[str, Any] = dict(self.sizes)
         known = [field.name for field in fields(self.model) if field.name not in ("channels", "bit_depth")]
         if unknown := sorted(changed.keys() - set(known)):
-            raise UsageError(f"{unknown[0]!r} is no size of this model; there are: {', '.join(known)}")
+            hint = did_you_mean(unknown[0], known) or ";"
+            raise UsageError(f"{unknown[0]!r} is no size of this model{hint} there are: {', '.join(known)}")
         return replace(self.model, **changed | {"channels": channels, "bit_depth": bit_depth})
 
     def lasting(self, steps: int) -> Self:

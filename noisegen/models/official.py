@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from noisegen.conditions import Vocabulary
 from noisegen.errors import UsageError
 from noisegen.models.checkpoint import Checkpoint
+from noisegen.suggestions import did_you_mean_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,7 @@ def import_official(path: Path) -> Checkpoint:
     import torch
 
     if not path.is_file():
-        raise UsageError(f"{path} does not exist")
+        raise UsageError(f"{path} does not exist{did_you_mean_path(path)}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # A malformed pickle can raise almost anything.

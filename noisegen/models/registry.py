@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from noisegen.conditions import Condition, Vocabulary
 from noisegen.errors import UsageError
+from noisegen.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,9 +82,8 @@ def model_type(name: str) -> ModelType:
         except (ImportError, AttributeError) as error:
             raise UsageError(f"model type {name!r} ({point.value}) cannot be loaded: {error}") from error
     else:
-        near = get_close_matches(name, model_types(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UsageError(f"unknown model type {name!r}; {hint}there are: {', '.join(model_types())}")
+        hint = did_you_mean(name, model_types()) or ";"
+        raise UsageError(f"unknown model type {name!r}{hint} there are: {', '.join(model_types())}")
     if not isinstance(found, ModelType) or found.name != name:
         raise UsageError(f"model type {name!r} is not a noisegen.models.registry.ModelType of this name")
     return found

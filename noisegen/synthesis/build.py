@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -48,6 +49,8 @@ __all__ = [
     "with_rows_per_shard",
 ]
 
+logger = logging.getLogger(__name__)
+
 WITHOUT_KERNELS = (
     "noisegen was installed without its compiled kernels; installing it again with a C compiler at hand makes noise "
     "about three times as fast on this CPU"
@@ -73,7 +76,7 @@ def build_dataset(
     camera: str | None = None,
     iso: int | None = None,
     conditions: str | Path | None = None,
-    noise_scale: float = 1.0,
+    strength: float = 1.0,
     downscale: float = 1.0,
     overlap: int = 0,
     halo: int = 0,
@@ -105,6 +108,18 @@ def build_dataset(
     The layout is described in `noisegen.synthesis.layout`. A row that cannot be used is recorded, and the rest
     is built.
 
+    >>> import tempfile
+    >>> import pyarrow as pa, pyarrow.parquet as pq, skimage
+    >>> import noisegen
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> manifest, dataset = f"{folder.name}/manifest.parquet", f"{folder.name}/dataset"
+    >>> photograph = f"{skimage.data_dir}/astronaut.png"
+    >>> pq.write_table(pa.table({"path": [photograph], "camera": ["S6"], "iso": [800]}), manifest)
+    >>> summary = noisegen.build_dataset(manifest, dataset, allow_outside=True, quiet=True)
+    >>> summary.tiles, summary.failures
+    (4, {})
+    >>> folder.cleanup()
+
     Args:
         manifest: Parquet file or its URL, see `noisegen.manifest`.
         output: the dataset's folder, made if missing, or its URL, see `noisegen.synthesis.staging`.
@@ -124,7 +139,7 @@ def build_dataset(
         camera, iso: for all rows instead of the manifest's. What neither gives is drawn at random.
         conditions: YAML file of what is drawn how often, see `noisegen.condition_draw`; default: uniformly from
             the (camera, ISO) pairs that the model knows.
-        noise_scale: strength of the noise, see `noisegen.models.protocol.NoiseModel.sample`.
+        strength: of the noise, see `noisegen.models.protocol.NoiseModel.sample`.
         downscale: make photographs smaller by this factor first, see `noisegen.downscaling`.
         overlap: pixels that neighbouring tiles share.
         halo: pixels around each tile that the model sees too, so that noise continues across tiles.
@@ -177,7 +192,17 @@ def run_build(request: Mapping[str, Any], *, redo: Collection[Shard] | None = No
         with resolved_build(**request) as resolved, locked(folder), disk_errors(folder):
             if resolved.device == "cpu" and kernels_on("cpu") == "torch" and not request["quiet"]:
                 say(WITHOUT_KERNELS)
-            config = begin(folder, partial(describe, resolved, folder, request)).config
+            description = begin(folder, partial(describe, resolved, folder, request))
+            config = description.config
+            logger.info("model %s, sha256 %.12s", request["model"], resolved.checkpoint_sha256)
+            logger.info(
+                "device %s, %s, kernels %s, %d workers, %d tiles at once",
+                resolved.device,
+                config.precision,
+                description.host["kernels"],
+                resolved.workers,
+                resolved.batch_size,
+            )
             for shard in redo or ():
                 write_json(folder.retry_file(shard), {"shard": shard.name})
             job = Job(

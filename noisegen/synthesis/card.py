@@ -11,7 +11,7 @@ import yaml
 
 from noisegen.synthesis.format_cards import format_card
 
-__all__ = ["TITLE", "dataset_card", "description"]
+__all__ = ["TITLE", "builds_of", "dataset_card", "description"]
 
 TITLE = "Noisy/clean pairs made by noisegen"
 # an identifier as Hugging Face lists them, such as cc-by-4.0; anything else is a name of its own
@@ -109,7 +109,7 @@ def _conditions(conditions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _provenance(run: Mapping[str, Any]) -> Iterator[str]:
-    builds = list(_builds(run))
+    builds = list(builds_of(run))
     if builds != [run]:
         yield f"Made by `noisegen {run['command']}` from what these builds gave:"
         yield ""
@@ -132,12 +132,12 @@ def _provenance(run: Mapping[str, Any]) -> Iterator[str]:
     yield "```"
 
 
-def _builds(run: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def builds_of(run: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The builds that a dataset goes back to; itself, where nothing was copied."""
     if "sources" not in run:
         yield run
     for source in run.get("sources", ()):
-        yield from _builds(source["run"])
+        yield from builds_of(source["run"])
 
 
 _RECORDS = """\

@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from noisegen.errors import UsageError
+from noisegen.suggestions import did_you_mean
 
 __all__ = ["FORMAT_NAMES", "LAYOUTS", "PNG_LEVELS", "OutputChoice"]
 
@@ -48,7 +49,8 @@ class OutputChoice:
             ("png-level", png_level, PNG_LEVELS),
         ):
             if value is not None and value not in known:
-                raise UsageError(f"{option} {value!r} is not known; known: {', '.join(known)}")
+                hint = did_you_mean(value, known) or ";"
+                raise UsageError(f"{option} {value!r} is not known{hint} known: {', '.join(known)}")
         if layout is not None and format != "folders":
             raise UsageError(f"layout {layout} belongs to format folders; leave it out with {format}")
         if png_level is not None and format == "hdf5":

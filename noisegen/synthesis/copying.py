@@ -209,6 +209,7 @@ def _copy_shards(folder: DatasetFolder, copier: _Copier, command: str, quiet: bo
             done += marker.tiles
     start_over(folder, copier.format, pending)
     total = sum(source.tiles for source in copier.sources) - done
+    pixels = copier.sources[0].run["config"]["tile_size"] ** 2
     with Progress(total, "tile", command, quiet=quiet) as progress:
         for shard in pending:
             written = OpenShard(folder, copier.format, shard, copier.clock)
@@ -219,7 +220,7 @@ def _copy_shards(folder: DatasetFolder, copier: _Copier, command: str, quiet: bo
                     written.leave_out(left_out)
                 for tile in copier.tiles(shard):
                     written.add([tile])
-                    progress.update(1)
+                    progress.update(1, pixels=pixels)
                 written.finish()
             except BaseException:
                 written.abort()

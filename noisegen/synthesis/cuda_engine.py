@@ -41,10 +41,10 @@ class CudaEngine:
 
     Args:
         models: the same model on each device.
-        noise_scale: strength of the noise.
+        strength: of the noise.
     """
 
-    def __init__(self, models: Mapping[torch.device, NoiseModel], noise_scale: float) -> None:
+    def __init__(self, models: Mapping[torch.device, NoiseModel], strength: float) -> None:
         # The same algorithms each time, and float32 is to mean float32, as on a CPU. These hold for the process.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
@@ -54,7 +54,7 @@ class CudaEngine:
         matrices.allow_fp16_reduced_precision_reduction = False
         matrices.allow_bf16_reduced_precision_reduction = False
         self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
-        workplaces = [_Device(_numbered(device), model, noise_scale) for device, model in models.items()]
+        workplaces = [_Device(_numbered(device), model, strength) for device, model in models.items()]
         # in turns, so that all devices have work before one has several batches
         for _ in range(SLOTS):
             for workplace in workplaces:
@@ -80,10 +80,10 @@ class CudaEngine:
 class _Device:
     """A device with its model and programs."""
 
-    def __init__(self, device: torch.device, model: NoiseModel, noise_scale: float) -> None:
+    def __init__(self, device: torch.device, model: NoiseModel, strength: float) -> None:
         self.device = device
         self.model = model
-        self.noise_scale = noise_scale
+        self.strength = strength
         self.stream = torch.cuda.Stream(device)
         self.lock = threading.Lock()
         self.programs: dict[BatchKind, BatchProgram] = {}
@@ -98,7 +98,7 @@ class _Device:
         with self.lock, torch.cuda.stream(self.stream):
             try:
                 if kind not in self.programs:
-                    self.programs[kind] = BatchProgram(self.model, kind, self.device, self.noise_scale)
+                    self.programs[kind] = BatchProgram(self.model, kind, self.device, self.strength)
                 yield self.programs[kind]
             except torch.OutOfMemoryError as error:
                 batch, height, width, *_ = kind

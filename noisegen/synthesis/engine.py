@@ -43,7 +43,7 @@ class Engine:
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         further: the same model on further CUDA devices, which share the work.
         halo: pixels around a tile that the model sees too, see `noisegen.tiles.cut_region`.
-        noise_scale: strength of the noise, see `noisegen.models.protocol.NoiseModel.sample`.
+        strength: of the noise, see `noisegen.models.protocol.NoiseModel.sample`.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class Engine:
         device: str = "cpu",
         further: Mapping[str, NoiseModel] | None = None,
         halo: int = 0,
-        noise_scale: float = 1.0,
+        strength: float = 1.0,
     ) -> None:
         self.model = model
         self.halo = halo
-        self.noise_scale = noise_scale
+        self.strength = strength
         self.device = torch.device(device)
         self._cuda: CudaEngine | None = None
         if self.device.type == "cuda":
             models = {device: model, **(further or {})}
-            self._cuda = CudaEngine({torch.device(name): each for name, each in models.items()}, noise_scale)
+            self._cuda = CudaEngine({torch.device(name): each for name, each in models.items()}, strength)
 
     def tiles_at_once(self, tile_size: int) -> int:
         """How many tiles are computed together; `run` is best given a multiple of it."""
@@ -101,7 +101,7 @@ class Engine:
                 _planes([job.clean for job in jobs]),
                 [job.condition for job in jobs],
                 noise=noise,
-                strength=self.noise_scale,
+                strength=self.strength,
             )
             if noisy.isnan().any():
                 raise no_numbers()
@@ -136,10 +136,11 @@ def synthesize(
     variant: int = 0,
     tile_size: int = 256,
     halo: int = 0,
-    noise_scale: float = 1.0,
+    strength: float = 1.0,
     device: str = "cpu",
+    window: tuple[slice, slice] | None = None,
 ) -> np.ndarray:
-    """Makes the noisy version of a whole photograph of any size.
+    """Makes the noisy version of a photograph of any size, or of a part of it.
 
     The photograph is covered with the tiles of `noisegen.tiles.tile_grid`; a side shorter than
     ``tile_size`` is covered by one tile of its own length. Where the last tiles overlap earlier ones, the
@@ -154,11 +155,12 @@ def synthesize(
         seed, image_id, variant: what the noise is drawn from, with the pixel's position.
         tile_size: side of a tile in pixels.
         halo: pixels around each tile that the model sees too. With 8 the compact model leaves no seams.
-        noise_scale: strength of the noise.
+        strength: of the noise.
         device: ``"cpu"`` or ``"cuda"``.
+        window: rows and columns to make, with the pixels that they have in the whole photograph; None for all.
 
     Returns:
-        The noisy photograph, with the shape and type of ``clean``.
+        The noisy photograph or part of it, with the shape and type of ``clean`` or ``clean[window]``.
 
     Raises:
         InputError: the photograph's channels or bit depth are not the model's, or it does not cover the
@@ -168,8 +170,12 @@ def synthesize(
     height, width, _ = clean.shape
     key = tile_key(seed, image_id, variant)
     grid = tile_grid(max(height, tile_size), max(width, tile_size), tile_size)
-    engine = Engine(model, device=device, halo=halo, noise_scale=noise_scale)
+    engine = Engine(model, device=device, halo=halo, strength=strength)
     rows, columns = min(height, tile_size), min(width, tile_size)
+    if window is not None:
+        top, bottom, _ = window[0].indices(height)
+        left, right, _ = window[1].indices(width)
+        grid = [t for t in grid if t.y < bottom and t.y + rows > top and t.x < right and t.x + columns > left]
     jobs = [engine.job(clean, t.y, t.x, rows, columns, condition, key) for t in grid]
     step = engine.tiles_at_once(tile_size)
     groups = [jobs[start : start + step] for start in range(0, len(jobs), step)]
@@ -178,7 +184,7 @@ def synthesize(
     noisy = np.empty_like(clean)
     for t, tile in zip(reversed(grid), reversed(tiles), strict=True):
         noisy[t.y : t.y + rows, t.x : t.x + columns] = tile
-    return noisy
+    return noisy if window is None else noisy[window]
 
 
 @contextmanager

@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisegen.errors import UsageError
+from noisegen.suggestions import did_you_mean_path
 from noisegen.synthesis.files import (
     FileRecord,
     json_bytes,
@@ -180,6 +181,7 @@ class DatasetFolder:
         if not self.run_file.is_file():
             raise UsageError(
                 f"{self.place} holds no dataset of noisegen (no run.json); give the folder of one"
+                f"{did_you_mean_path(self.root) if self.place == str(self.root) else ''}"
             )
         return read_json(self.run_file, advice="the same build-dataset command writes it anew")
 

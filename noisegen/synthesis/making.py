@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +24,8 @@ from noisegen.synthesis.survey import Totals
 from noisegen.synthesis.writing import OpenShard, start_over
 
 __all__ = ["Built", "Job", "Pending", "finished_of", "make_pending", "make_shards", "prepare"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -186,13 +188,13 @@ def _write_shards(
 ) -> Built:
     """Consumes the pipeline's events in order."""
     totals, shards = pending.totals, pending.shards
+    logger.info("%d shards are there, %d are made now", totals.shards, len(shards))
     failures = FailureTally()
     failures.record(totals.failures.total())
     output_format = format_named(job.config.format)
     shard: OpenShard | None = None
     lost: list[Failure] = []
     tiles = built = 0
-    started = time.perf_counter()
     rows = sum(s.stop - s.start for s in shards)
     with Progress(rows, "photo", "build-dataset", quiet=job.quiet) as progress:
         try:
@@ -204,8 +206,8 @@ def _write_shards(
                 if isinstance(event, TilesDone):
                     shard.add(event.tiles)
                     tiles += len(event.tiles)
-                    rate = tiles * job.config.tile_size**2 / 1e6 / (time.perf_counter() - started)
-                    progress.update(0, tiles=tiles, mp_per_s=round(rate, 2), failed=len(failures))
+                    pixels = len(event.tiles) * job.config.tile_size**2
+                    progress.update(0, pixels=pixels, tiles=tiles, failed=len(failures))
                 elif isinstance(event, TilesLeftOut):
                     shard.leave_out(event.tiles)
                 elif isinstance(event, RowDone):

@@ -205,7 +205,7 @@ def _engine(folder: DatasetFolder, run: Mapping[str, Any], model: str | Path) ->
     if run.get("noisy_pool"):
         noise_model = with_pool(noise_model, kept_pool(folder))
     same = (device, precision) == (config["device"], config["precision"])
-    engine = Engine(noise_model, device=device, noise_scale=config["noise_scale"])
+    engine = Engine(noise_model, device=device, strength=config["strength"])
     return engine, same and run["versions"] == installed_versions(config["format"], config["device"])
 
 

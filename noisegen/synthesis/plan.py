@@ -67,7 +67,7 @@ class BuildConfig:
         device: "cpu" or "cuda".
         precision: "float32", "bfloat16" or "float16".
         license: of the dataset, for its card.
-        noise_scale: strength of the noise, 1 for the model's own.
+        strength: of the noise, 1 for the model's own.
         conditions: from which camera and ISO are drawn, as `noisegen.condition_draw.ConditionDraw.to_dict` gives it;
             None draws uniformly from what the model knows.
         downscale: photographs are made smaller by this factor first.
@@ -92,7 +92,7 @@ class BuildConfig:
     device: str
     precision: str
     license: str
-    noise_scale: float = 1.0
+    strength: float = 1.0
     conditions: dict[str, Any] | None = None
     downscale: float = 1.0
     overlap: int = 0
@@ -112,8 +112,8 @@ class BuildConfig:
             raise UsageError(f"limit must not be negative, but is {self.limit}")
         if not self.license.strip() or len(self.license.splitlines()) != 1:
             raise UsageError(f"the license must be one line of text, not {self.license!r}")
-        if not 0 < self.noise_scale < math.inf:
-            raise UsageError(f"noise-scale must be a positive number, not {self.noise_scale}")
+        if not 0 < self.strength < math.inf:
+            raise UsageError(f"strength must be a positive number, not {self.strength}")
         if not 1 <= self.downscale < math.inf:
             raise UsageError(
                 f"downscale must be 1 or more, not {self.downscale}; photographs are not enlarged"

@@ -128,10 +128,6 @@ class _Driver:
         """
         self._chunks = Chunks(pending.shards)
         self._totals = pending.totals
-        self._started = time.perf_counter()
-        self._pixels = (
-            pending.totals.tiles * self._description.config.tile_size**2 if self._description else 0
-        )
         rows = sum(shard.stop - shard.start for shard in pending.shards)
         with Progress(rows, "photo", "build-dataset", quiet=self._request["quiet"]) as self._progress:
             while self._chunks or self._pool.chunks:
@@ -195,11 +191,11 @@ class _Driver:
         self._totals.merge(made.totals)
         self._built += made.shards
         self._lost += made.lost
-        pixels = self._totals.tiles * self._description.config.tile_size**2 if self._description else 0
+        pixels = made.totals.tiles * self._description.config.tile_size**2 if self._description else 0
         self._progress.update(
             sum(shard.stop - shard.start for shard in shards),
+            pixels=pixels,
             tiles=self._totals.tiles,
-            mp_per_s=round((pixels - self._pixels) / 1e6 / (time.perf_counter() - self._started), 2),
             failed=self._totals.failures.total(),
             processes=self._pool.ready,
         )

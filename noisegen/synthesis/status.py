@@ -108,24 +108,28 @@ class DatasetStatus:
         return "\n".join(lines)
 
 
-def dataset_status(output: str | Path) -> DatasetStatus:
+def dataset_status(output: str | Path, *, sampled: int = SAMPLED_SHARDS) -> DatasetStatus:
     """Reads the state of a dataset in a folder or at a URL, which may be in the making.
+
+    Args:
+        output: the folder or URL.
+        sampled: of more finished shards the records of so many are read; more than `LAST_SHARDS`.
 
     Raises:
         UsageError: there is no dataset.
         RemoteError: the URL cannot be read.
     """
     with opened_dataset(output) as folder:
-        return _status(folder)
+        return _status(folder, sampled)
 
 
-def _status(folder: DatasetFolder) -> DatasetStatus:
+def _status(folder: DatasetFolder, sampled: int) -> DatasetStatus:
     run = folder.read_run()
     shards = folder.shards()
     running = is_locked(folder) if folder.place == str(folder.root) else None
     notes = folder.notes()
     finished = notes.done & ~notes.bad
-    read = list(folder.finished_ones(_sample(shards, finished)))
+    read = list(folder.finished_ones(_sample(shards, finished, sampled)))
     done = [marker for _, marker in read if marker]
     share = len(done) / max(1, len(read))
     shards_done = round(share * int(finished.sum()))
@@ -170,11 +174,11 @@ def _status(folder: DatasetFolder) -> DatasetStatus:
     )
 
 
-def _sample(shards: Sequence[Shard], finished: np.ndarray) -> list[Shard]:
+def _sample(shards: Sequence[Shard], finished: np.ndarray, count: int) -> list[Shard]:
     """All finished shards if they are not many; else some, evenly spread, and the last, which tell who is at work."""
     found = np.flatnonzero(finished)
-    if len(found) > SAMPLED_SHARDS:
-        even = np.linspace(0, len(found) - 1, SAMPLED_SHARDS - LAST_SHARDS).astype(np.int64)
+    if len(found) > count:
+        even = np.linspace(0, len(found) - 1, count - LAST_SHARDS).astype(np.int64)
         found = np.union1d(found[even], found[-LAST_SHARDS:])
     return [shards[int(i)] for i in found]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -27,10 +28,12 @@ from noisegen.synthesis.survey import Survey, Totals, surveyed
 
 __all__ = ["BuildSummary", "disagreements", "write_summary"]
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """The outcome of a build.
+    """The outcome of a build, see `noisegen.build_dataset`.
 
     Attributes:
         output: the dataset's folder or URL.
@@ -137,6 +140,7 @@ def write_summary(folder: DatasetFolder, check_stop: Callable[[], None] = lambda
             write_atomically(folder.root / "contact_sheet.png", sheet)
         for name, content in _texts(folder, survey).items():
             write_atomically(folder.root / name, content)
+        logger.info("%s is complete: card, list of failures and table of shards are written", folder.place)
         return survey.totals
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from noisegen.errors import InputError, UsageError
+from noisegen.progress import Progress
 from noisegen.synthesis.files import record_file
 from noisegen.synthesis.formats import Format, assembly_of, format_named
 from noisegen.synthesis.layout import DatasetFolder
@@ -78,6 +79,7 @@ def verify_dataset(
     sample: int | None = None,
     rank: int | None = None,
     world_size: int | None = None,
+    quiet: bool = False,
 ) -> VerifyReport:
     """Reads every file of the finished shards and compares it with marker and index table.
 
@@ -94,6 +96,7 @@ def verify_dataset(
         sample: check so many shards at most, evenly spread; None checks all.
         rank, world_size: as of `noisegen.build_dataset`: check the shards of one of several processes. The files that
             describe the whole are checked by rank 0.
+        quiet: show no progress.
 
     Raises:
         UsageError: there is no dataset.
@@ -101,7 +104,7 @@ def verify_dataset(
     """
     share = resolve_rank(rank, world_size)
     with opened_dataset(output) as folder:
-        return _verify(folder, share, sample, workers, remake, model)
+        return _verify(folder, share, sample, workers, remake, model, quiet)
 
 
 def _verify(
@@ -111,6 +114,7 @@ def _verify(
     workers: int | None,
     remake: int,
     model: str | Path | None,
+    quiet: bool,
 ) -> VerifyReport:
     if folder.run_file.is_file() and not folder.run_is_whole():
         damaged = "run.json does not agree with its hash in state/run.xxh3; nothing else was checked"
@@ -126,14 +130,17 @@ def _verify(
         begun = [begun[i * len(begun) // sample] for i in range(sample)]
     problems: dict[str, list[str]] = {}
     tiles = 0
-    for shard, (count, found) in _checked(folder, output_format, begun, workers or usable_cores()):
-        tiles += count
-        if found:
-            problems[shard.name] = found
-        try:
-            folder.set_bad(shard, found)
-        except OSError as error:  # a dataset that can only be read
-            problems.setdefault(shard.name, []).append(f"its mark cannot be changed: {error.strerror}")
+    pixels = int(run["config"]["tile_size"]) ** 2
+    with Progress(len(begun), "shard", "verify", quiet=quiet) as progress:
+        for shard, (count, found) in _checked(folder, output_format, begun, workers or usable_cores()):
+            tiles += count
+            if found:
+                problems[shard.name] = found
+            try:
+                folder.set_bad(shard, found)
+            except OSError as error:  # a dataset that can only be read
+                problems.setdefault(shard.name, []).append(f"its mark cannot be changed: {error.strerror}")
+            progress.update(1, pixels=count * pixels, tiles=tiles, damaged=len(problems))
     if rank.number == 0 and notes.done.all() and not problems:
         assembly = assembly_of(run["config"]["format"])
         if assembly is not None and (found := assembly.problems(folder, shards)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import time
@@ -18,6 +19,8 @@ from noisegen.synthesis.shards import ConditionTotal, Failure, Marker, Shard
 from noisegen.synthesis.stages import StageClock
 
 __all__ = ["OpenShard", "condition_totals", "disk_errors", "start_over"]
+
+logger = logging.getLogger(__name__)
 
 
 def start_over(folder: DatasetFolder, output_format: Format, shards: Sequence[Shard]) -> None:
@@ -114,7 +117,9 @@ class OpenShard:
             self._folder.write_marker(marker)
             self._folder.retry_file(self._shard).unlink(missing_ok=True)
         self._clock.reached("first shard")
-        self._show("shard", tiles=marker.tiles, bytes=sum(record.size for record in files.values()))
+        size = sum(record.size for record in files.values())
+        self._show("shard", tiles=marker.tiles, bytes=size)
+        logger.info("shard %s written: %d tiles, %.1f MB", self._shard.name, marker.tiles, size / 1e6)
         timing = self._clock.lap(len(self._records))
         with disk_errors(self._folder):
             path = self._folder.timing_file(self._shard)

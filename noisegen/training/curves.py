@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from noisegen.training.journal import read_journal
 
-__all__ = ["write_curves"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["curves_figure", "write_curves"]
 
 
 def write_curves(
@@ -31,14 +35,30 @@ def write_curves(
         best: steps after which the validation was best, marked in the picture.
         from_zero: whether the plot of the scores begins at 0.
     """
+    figure = curves_figure(read_journal(log), losses=losses, scores=scores, best=best, from_zero=from_zero)
+    if figure is None:
+        return
+    temporary = picture.with_name(picture.name + ".tmp")
+    figure.savefig(temporary, format="png")
+    temporary.replace(picture)
+
+
+def curves_figure(
+    values: Mapping[str, Sequence[tuple[int, float]]],
+    *,
+    losses: Mapping[str, str],
+    scores: Sequence[str],
+    best: int | None,
+    from_zero: bool = False,
+) -> Figure | None:
+    """The curves of a log, see `write_curves`; None where it has none of them."""
     from matplotlib.figure import Figure
 
-    values = read_journal(log)
     drawn = [name for name in losses if name in values]
     shown = [name for name in scores if name in values]
     plots = len(drawn) + bool(shown)
     if not plots:
-        return
+        return None
     columns = min(plots, 2)
     figure = Figure(figsize=(6.2 * columns, 2.9 * -(-plots // columns)), layout="constrained", dpi=110)
     for index, name in enumerate(drawn, start=1):
@@ -69,9 +89,7 @@ def write_curves(
         axes.set_xlim(0, last * 1.02)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
-    temporary = picture.with_name(picture.name + ".tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(picture)
+    return figure
 
 
 def _smooth(values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 from noisegen.errors import UsageError
 from noisegen.models.checkpoint import read_checkpoint
 
-__all__ = ["claim", "is_finished"]
+__all__ = ["claim", "is_finished", "training_record"]
 
 
 def is_finished(output: Path, card: Mapping[str, Any]) -> bool:
@@ -54,3 +54,22 @@ def claim(work: Path, data: Mapping[str, Any]) -> None:
             f"{work} holds the state of a training on other data ({', '.join(different)} differ); "
             "use the same to continue, or delete the folder to start over"
         )
+
+
+def training_record(output: Path, trained: bool) -> dict[str, Any]:
+    """What came of a training: the file, what it is, and its card with recipe, data, scores and time.
+
+    Args:
+        output: the finished checkpoint.
+        trained: whether it was made now.
+    """
+    checkpoint = read_checkpoint(output)
+    known = checkpoint.vocabulary
+    return {
+        "checkpoint": str(output),
+        "trained": trained,
+        "kind": checkpoint.kind,
+        "cameras": known and list(known.cameras),
+        "isos": known and list(known.isos),
+        "card": dict(checkpoint.card),
+    }

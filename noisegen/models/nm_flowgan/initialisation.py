@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from noisegen.models.condition_codes import ConditionCode, ConditionTable
 from noisegen.models.learning import Batch
+from noisegen.models.nm_flowgan.curve_support import ENOUGH, nearest_supported, sums_near_knots
 from noisegen.models.nm_flowgan.layers import (
     NEAR,
     ConditionalLinear,
@@ -19,9 +20,6 @@ from noisegen.models.nm_flowgan.layers import (
 from noisegen.models.nm_flowgan.model import NMFlowGAN
 
 __all__ = ["initialise_flow"]
-
-# Pixels near a knot of the noise level's curve that say something about it
-ENOUGH = 500
 
 
 def initialise_flow(model: NMFlowGAN, draws: Iterable[Batch], *, by_condition: bool = True) -> None:
@@ -83,18 +81,15 @@ def _initialise_curve(model: NMFlowGAN, layer: IntensityCurve, draws: Sequence[B
     sums = torch.zeros(2, rows, channels, knots, device=layer.knots.device)
     for drawn in draws:
         code = model.encode(drawn.conditions)
-        squares = _latent(model, drawn, code).flatten(2).square()
-        position = (drawn.clean / (model.sizes.levels - 1) * (knots - 1)).round().long().flatten(2)
+        squares = _latent(model, drawn, code).square()
+        clean = drawn.clean / (model.sizes.levels - 1)
         for total, values in zip(sums, (torch.ones_like(squares), squares), strict=True):
-            zeros = torch.zeros(len(squares), channels, knots, device=squares.device)
-            total.index_add_(0, code.row, zeros.scatter_add_(2, position, values))
+            total.index_add_(0, code.row, sums_near_knots(values, clean, knots))
     counts, squares = sums
     levels = squares.sum(dim=2, keepdim=True) / counts.sum(dim=2, keepdim=True).clamp(min=1)
     pixels = counts.sum(dim=1)
     relative = (squares / levels.clamp(min=1e-12)).sum(dim=1) / pixels.clamp(min=1)
-    places = torch.arange(knots, device=sums.device)
-    distance = (places[:, None] - places).abs() + knots * (pixels < ENOUGH)[:, None, :]
-    nearest = relative.gather(1, distance.argmin(dim=2))
+    nearest = relative.gather(1, nearest_supported(pixels))
     seen = (pixels >= ENOUGH).any(dim=1, keepdim=True)
     layer.knots.copy_(torch.where(seen, -0.5 * nearest.clamp(min=1e-4).log() / NEAR, layer.knots))
 

@@ -13,6 +13,7 @@ from noisegen.models.condition_codes import ConditionCode
 from noisegen.models.learning import Batch, LearnedModel, Learner, Patches, Update
 from noisegen.models.losses import critic_loss, generator_loss
 from noisegen.models.nm_flowgan.correlation_fit import fit_correlation
+from noisegen.models.nm_flowgan.curve_support import carry_on_curves
 from noisegen.models.nm_flowgan.initialisation import initialise_flow
 from noisegen.models.nm_flowgan.model import PUBLISHED_UNIT, NMFlowGAN
 from noisegen.models.nm_flowgan.networks import Critic
@@ -72,8 +73,9 @@ class NMFlowGANLearner(Learner):
         return () if begins is None else (begins,)
 
     def settle(self, weights: LearnedModel, patches: Patches, done: int, steps: int) -> None:
-        """Fits the filter to the flow as it is now, unless a generator has trained on the last one."""
+        """Completes the curves, and fits the filter to the flow unless a generator has trained on the last one."""
         assert isinstance(weights, NMFlowGAN)
+        carry_on_curves(weights, patches)
         begins = generator_begins(self.recipe, steps)
         if weights.correlation is None or (begins is not None and done > begins):
             return

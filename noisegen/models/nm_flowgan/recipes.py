@@ -8,6 +8,7 @@ from typing import Literal, Self, get_args
 from noisegen.errors import UsageError
 from noisegen.models.learning import Recipe
 from noisegen.models.nm_flowgan.sizes import PRESETS, NMFlowGANSizes
+from noisegen.suggestions import did_you_mean
 
 __all__ = ["PARTS", "RECIPES", "STRATEGIES", "NMFlowGANRecipe", "Strategy"]
 
@@ -62,7 +63,10 @@ class NMFlowGANRecipe(Recipe):
             raise UsageError(f"unknown strategy {self.strategy!r}; use {', '.join(STRATEGIES)}")
         unknown = [part for part in self.without if part not in PARTS]
         if unknown:
-            raise UsageError(f"cannot train without {unknown[0]!r}; what can be left out: {', '.join(PARTS)}")
+            hint = did_you_mean(unknown[0], PARTS) or ";"
+            raise UsageError(
+                f"cannot train without {unknown[0]!r}{hint} what can be left out: {', '.join(PARTS)}"
+            )
         if {"flow", "gan"} <= set(self.without):
             raise UsageError("without flow and without gan there is nothing to train; leave out one of them")
         if self.strategy != "simultaneous" and {"flow", "gan"} & set(self.without):
