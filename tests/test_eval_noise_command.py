@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from noise_eval_fixtures import six_pairs
 
@@ -28,6 +29,7 @@ def tiny_checkpoint(path: Path, *conditions: Condition) -> Path:
     config = NMFlowGANSizes(
         structure_width=2, structure_depth=1, signal_widths=(2,), unet_width=2, unet_depth=2, critic_width=2
     )
+    torch.manual_seed(0)
     model = NMFlowGAN(config, Vocabulary.of(conditions)).eval()
     path.parent.mkdir(exist_ok=True)
     write_checkpoint(path, checkpoint_of_model("nm-flowgan", model, {}))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from noisegen.evaluation.histogram_metrics import (
+    LAST_EDGE,
     akld,
     kld_naflow,
     kld_nm,
@@ -24,6 +25,7 @@ from noisegen.evaluation.noise_metrics import (
     noise_std,
     std_error,
 )
+from noisegen.evaluation.picture_score import NoiseField, compare
 
 
 def white(height: int, width: int, sigma: float, seed: int = 0) -> np.ndarray:
@@ -199,3 +201,18 @@ def test_diagonal_quadrants_cover_the_picture_and_balance_a_gradient() -> None:
     first, second = diagonal_quadrants(picture)
     assert {part.shape for part in (*first, *second)} == {(10, 15, 1)}
     assert np.mean(first) == pytest.approx(np.mean(second))
+
+
+def test_a_model_whose_noise_is_as_wild_as_eight_bits_allow_is_scored() -> None:
+    """Taking the drift off such noise carries it beyond the outermost edges, where it must not be lost or fatal."""
+    few = np.random.default_rng(0).random((192, 192, 3)) < 0.02
+    clean = np.where(few, 255, 0).astype(np.uint8)
+    noisy = 255 - clean
+    wild = NoiseField.of(noisy - clean.astype(np.float64), clean, 8, detailed=True)
+    real = NoiseField.of(white(192, 192, 5.0), clean, 8, detailed=True)
+    assert wild.detail is not None
+    assert np.abs(wild.detail.detrended).max() >= LAST_EDGE
+    detail = compare(real, wild, 0.0).detail
+    assert detail is not None
+    assert math.isfinite(detail.kld_nm_detrended)
+    assert noise_histogram(np.array([-400.0, -260.0, 259.0, 260.0, 400.0]))[[0, -1]].tolist() == [2, 3]

@@ -38,8 +38,10 @@ MIN_RATIO, MAX_RATIO = 0.1, 10.0
 def noise_histogram(noise: np.ndarray) -> Counts:
     """Counts of all channels together in 130 bins with edges -260, -256, .. 260, left edge included.
 
+    Noise that drift was taken off can lie beyond them, where a model's noise is wild; it counts in the outermost bins.
+
     Args:
-        noise: any shape, within -260 <= value < 260.
+        noise: any shape, finite.
 
     Returns:
         int64 [130].
@@ -148,7 +150,7 @@ def akld(real_variance: np.ndarray, synthetic_variance: np.ndarray) -> float:
 
 
 def _bin_index(noise: np.ndarray) -> Counts:
-    return np.floor((noise - FIRST_EDGE) / BIN_WIDTH).astype(np.int64)
+    return np.clip(np.floor((noise - FIRST_EDGE) / BIN_WIDTH), 0, BINS - 1).astype(np.int64)
 
 
 def _kl_of_counts(real: np.ndarray, synthetic: np.ndarray) -> Floats:
