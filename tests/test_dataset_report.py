@@ -82,6 +82,7 @@ def test_unfinished_and_damaged_datasets_have_a_page_that_says_so(reported: Repo
     for path in copy.rglob("shards/000002.tar"):
         path.write_bytes(b"\0" * path.stat().st_size)
     (copy / "state" / "000003.done.json").write_bytes(b"{")
+    (copy / "state" / "host.json").write_bytes(b"{")
     page = dataset_page(copy, ReportOptions(samples=4))
     text = page.html()
     assert not page.numbers["complete"]
@@ -91,6 +92,29 @@ def test_unfinished_and_damaged_datasets_have_a_page_that_says_so(reported: Repo
     assert '<div class="pictures">' in text
     whole = json.loads((reported.dataset / "dataset.json").read_bytes())
     assert 0 < page.numbers["totals"]["tiles"] < whole["tiles"]
+
+
+def test_a_damaged_description_is_counted_anew(reported: Reported, tmp_path: Path) -> None:
+    shutil.copytree(reported.dataset, tmp_path / "copy")
+    whole = json.loads((reported.dataset / "dataset.json").read_bytes())
+    (tmp_path / "copy" / "dataset.json").write_text('{"shards": 3}')
+    page = dataset_page(tmp_path / "copy", ReportOptions(samples=0))
+    assert page.numbers["totals"] == whole
+    assert not page.numbers["complete"]
+
+
+@pytest.mark.parametrize("command", ["report", "status"])
+def test_a_run_that_was_changed_is_refused_with_what_to_do(
+    reported: Reported, tmp_path: Path, command: str
+) -> None:
+    shutil.copytree(reported.dataset, tmp_path / "copy")
+    run = json.loads((tmp_path / "copy" / "run.json").read_bytes())
+    run["config"].pop("tile_size")
+    (tmp_path / "copy" / "run.json").write_text(json.dumps(run))
+    result = invoke(command, str(tmp_path / "copy"))
+    assert result.exit_code == 2
+    assert "run.json is damaged or was changed" in result.stderr
+    assert "the same build-dataset command writes it anew" in result.stderr
 
 
 def test_a_build_that_gave_up_shows_why(tmp_path: Path) -> None:

@@ -190,8 +190,17 @@ def test_the_tab_key_goes_through_the_page_from_top_to_bottom(page: Page) -> Non
     first.focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.type") == "range"
+    # the buttons are one stop: arrow keys go through them, Tab leaves them
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.type") == "button"
+    for name in ("noisy", "noise × 4", "Zoom out", "Zoom in", "noisy"):
+        expect(first.locator("xpath=..").get_by_role("button", name=name, exact=True)).to_be_focused()
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    for _ in range(2):
+        page.keyboard.press("Enter")
+    expect(first.locator("xpath=..").get_by_role("button", name="Zoom in")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("figure.compare .pictures").nth(1)).to_be_focused()
 
 
 def test_a_narrow_window_does_not_scroll_sideways(page: Page) -> None:

@@ -101,11 +101,13 @@ Described = tuple[Mapping[str, Any], Mapping[str, int], int, int, Iterable[Failu
 
 
 def _described(folder: DatasetFolder, run: Mapping[str, Any]) -> Described | None:
-    """From the files that are written at the end; None where they are not there."""
+    """From the files that are written at the end; None where they are not there, or damaged."""
     try:
         table = json.loads((folder.root / "dataset.json").read_bytes())
         shards = pq.read_table(folder.root / "shards.parquet")
     except (OSError, ValueError, pa.ArrowException):
+        return None
+    if not isinstance(table, dict) or not Totals().to_dict(1).keys() <= table.keys():
         return None
     names = sorted(run["config"]["split"] or ())
     splits = {name: int(np.sum(shards[f"tiles_{name}"].to_numpy())) for name in names}
@@ -171,5 +173,6 @@ def _examples(failures: Iterable[Failure], reasons: Mapping[str, int]) -> dict[s
 
 def _read_if_there(folder: DatasetFolder, name: str) -> Mapping[str, Any]:
     """A file of ``state`` that may be missing; a damaged one tells nothing."""
-    path = folder.state / name
-    return read_json(path) if path.is_file() else {}
+    with suppress(UsageError, FileNotFoundError):
+        return read_json(folder.state / name)
+    return {}

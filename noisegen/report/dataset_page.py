@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noisegen.progress import Progress
 from noisegen.report.dataset_counts import condition_section, split_section
 from noisegen.report.dataset_facts import DatasetFacts, read_facts
 from noisegen.report.dataset_history import failure_section, provenance_section, throughput_section
@@ -44,9 +45,12 @@ def dataset_page(place: Path | str, options: ReportOptions) -> Page:
         problems = list(draw.problems)
         samples = Samples(found.run, draw, options.samples)
         noise = DatasetNoise(found.run, draw, options, pairs)
-        for tile, noisy, clean in read_tiles(folder, (samples.wanted | noise.wanted).values(), problems):
-            samples.see(tile, noisy, clean)
-            noise.see(tile, noisy, clean)
+        wanted = samples.wanted | noise.wanted
+        with Progress(len(wanted), "tile", "report") as progress:
+            for tile, noisy, clean in read_tiles(folder, wanted.values(), problems):
+                samples.see(tile, noisy, clean)
+                noise.see(tile, noisy, clean)
+                progress.update(pixels=noisy.shape[0] * noisy.shape[1])
     measured = noise.measured(problems)
     sections = [
         _overview(found),

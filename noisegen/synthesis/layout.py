@@ -176,14 +176,21 @@ class DatasetFolder:
         """The contents of run.json.
 
         Raises:
-            UsageError: the folder holds no dataset.
+            UsageError: the folder holds no dataset, or run.json is not what was written.
         """
         if not self.run_file.is_file():
             raise UsageError(
                 f"{self.place} holds no dataset of noisegen (no run.json); give the folder of one"
                 f"{did_you_mean_path(self.root) if self.place == str(self.root) else ''}"
             )
-        return read_json(self.run_file, advice="the same build-dataset command writes it anew")
+        advice = "the same build-dataset command writes it anew"
+        run = read_json(self.run_file, advice=advice)
+        # copies that tiles are read from have no hash
+        if self.run_hash_file.is_file() and not self.run_is_whole():
+            raise UsageError(
+                f"{self.run_file} is damaged or was changed (it does not agree with its hash in state/run.xxh3); {advice}"
+            )
+        return run
 
     def write_run(self, run: Mapping[str, Any]) -> None:
         """Writes run.json, and beside the shards' state its hash: by it a damaged run.json is found and replaced."""

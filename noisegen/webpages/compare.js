@@ -58,8 +58,9 @@
       slider.setAttribute("aria-valuetext", `${Math.round(share)} % ${names[0]}, the rest ${names[right]}`);
       [...choices.children].forEach((button, place) => button.setAttribute("aria-pressed", place + 1 === right));
       zoom.textContent = LEVELS.includes(scale) ? `${scale}:1` : `${Math.round(100 * scale)} %`;
-      smaller.disabled = scale <= levels[0];
-      larger.disabled = scale >= levels[levels.length - 1];
+      // not `disabled`, which would drop the focus
+      smaller.setAttribute("aria-disabled", scale <= levels[0]);
+      larger.setAttribute("aria-disabled", scale >= levels[levels.length - 1]);
     };
 
     // keeps the point at (atX, atY) of the stage where it is
@@ -75,6 +76,23 @@
       if (next !== scale) zoomTo(next, ...at);
     };
 
+    // the buttons are one stop of the tab key; arrows go from one to the next
+    const toolbar = () => {
+      const all = [...buttons.querySelectorAll("button")];
+      const reach = (button) => all.forEach((each) => (each.tabIndex = each === button ? 0 : -1));
+      reach(all[0]);
+      buttons.setAttribute("role", "toolbar");
+      buttons.setAttribute("aria-label", "View");
+      buttons.addEventListener("focusin", (event) => reach(event.target));
+      buttons.addEventListener("keydown", (event) => {
+        const at = all.indexOf(event.target);
+        const places = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: all.length - 1 };
+        if (!(event.key in places) || event.ctrlKey || event.metaKey || event.altKey) return;
+        all[(places[event.key] + all.length) % all.length].focus();
+        event.preventDefault();
+      });
+    };
+
     // a small picture starts as large as there is room for, a large one whole
     const fit = () => {
       const room = Math.min(figure.clientWidth / width, Math.max(240, HEIGHT * window.innerHeight) / height);
@@ -83,7 +101,7 @@
       const first = whole < 1 ? whole : LEVELS.filter((level) => level <= room).pop();
       stage.style.width = `${Math.round(width * first)}px`;
       slider.style.width = stage.style.width;
-    stage.style.height = `${Math.round(height * first)}px`;
+      stage.style.height = `${Math.round(height * first)}px`;
       controls.style.width = `max(${Math.round(width * first)}px, min(100%, 330px))`;
       x = y = 0;
       scale = first;
@@ -171,6 +189,7 @@
         }),
       );
     }
+    toolbar();
     figure.setAttribute("role", "group");
     figure.setAttribute("aria-labelledby", caption.id);
     figure.classList.add("live");
