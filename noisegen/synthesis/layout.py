@@ -188,7 +188,8 @@ class DatasetFolder:
         # copies that tiles are read from have no hash
         if self.run_hash_file.is_file() and not self.run_is_whole():
             raise UsageError(
-                f"{self.run_file} is damaged or was changed (it does not agree with its hash in state/run.xxh3); {advice}"
+                f"{self.run_file} is damaged or was changed (it does not agree with its hash in state/run.xxh3); "
+                f"{advice}"
             )
         return run
 

@@ -8,6 +8,7 @@ step goes through the critic without wanting the critic's gradients.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -125,6 +126,10 @@ def joined_ranks(device: str, batch: int) -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
+    # This module's functions have the process group of the moment of its import as a default. PyTorch's optimizers
+    # import it: after the group was made, and then the group's threads live on into the interpreter's end, where one
+    # that still holds a tensor aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
